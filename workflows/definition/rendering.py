@@ -1,0 +1,126 @@
+"""At run time: the inputs of a task, its condition and outputs, and the outputs of a workflow."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from dataflow.lib.errors import TaskError
+from tasks_lib.base import MISSING, Field, JsonValue, TaskType, ValueType
+from workflows.definition.expressions import ExpressionError, Scope, Template
+from workflows.definition.model import Definition, Output, Task
+from workflows.definition.problems import kind, shown
+from workflows.definition.values import as_file, broken_checks, is_number, is_of_type, named, number_as_text
+
+
+class MissingThrough(Exception):
+    """A required input that is null because the task ``task_name`` has no outputs.
+
+    It was skipped, or failed and the execution went on. ``input_name`` is the current name of the input.
+    """
+
+    def __init__(self, task_name: str, input_name: str) -> None:
+        super().__init__(f"The input {shown(input_name)} comes from the task {shown(task_name)}, which has no outputs.")
+        self.task_name, self.input_name = task_name, input_name
+
+
+class OutputError(Exception):
+    """An output of a workflow that cannot be evaluated."""
+
+    def __init__(self, name: str, message: str) -> None:
+        super().__init__(message)
+        self.name, self.message = name, message
+
+
+def render_inputs(task_inputs: Mapping[str, Template], task_type: TaskType, scope: Scope) -> dict[str, JsonValue]:
+    """A value for every input of the task type: rendered, converted, checked, defaults filled in, else ``None``.
+
+    Raises ``ExpressionError``, ``TaskError("validation")`` for a value that does not fit, and ``MissingThrough``.
+    """
+    return {one.name: _render_input(one, task_inputs.get(one.name), scope) for one in task_type.inputs}
+
+
+def _render_input(one: Field, template: Template | None, scope: Scope) -> JsonValue:
+    value: JsonValue = None
+    missing: tuple[str, ...] = ()
+    if template is not None:
+        try:
+            value, missing = template.render_with_missing(scope)
+        except ExpressionError as error:
+            if error.missing and one.required and error.code == "expression":
+                raise MissingThrough(error.missing[0], one.name) from None
+            raise ExpressionError(f"Input {shown(one.name)}: {error.message}", error.code, error.missing) from None
+    if value is None:
+        if one.default is not MISSING:
+            return one.default
+        if one.required and missing:
+            raise MissingThrough(missing[0], one.name)
+        if one.required:
+            raise TaskError("validation", f"The input {shown(one.name)} is required, and its value is null.")
+        return None
+    value = convert(value, one.type)
+    if not is_of_type(value, one.type):
+        raise TaskError("validation", f"The input {shown(one.name)} must be {named(one.type)}, not {kind(value)}.")
+    for _, detail in broken_checks(value, one):
+        raise TaskError("validation", f"The input {shown(one.name)} {detail}")
+    return value
+
+
+def convert(value: JsonValue, value_type: ValueType) -> JsonValue:
+    """``value`` as it goes where ``value_type`` is wanted: a number becomes text, a file's id its object form."""
+    if value_type == "text" and is_number(value):
+        return number_as_text(value)
+    if value_type == "file":
+        return as_file(value)
+    return value
+
+
+def check_condition(condition: Template, scope: Scope) -> bool:
+    """Whether the task is to run. Raises ``ExpressionError`` when the condition fails or is not a boolean.
+
+    ``missing`` of the error then names the tasks without outputs that the condition refers to.
+    """
+    value, missing = condition.render_with_missing(scope)
+    if isinstance(value, bool):
+        return value
+    source = condition.expression.source if condition.expression is not None else condition.literal
+    raise ExpressionError(f"The condition {shown(source)} gave {kind(value)}, not true or false.", missing=missing)
+
+
+def rename_outputs(task: Task, outputs: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
+    """The outputs of the task with its further names; both names can be read."""
+    return {**outputs, **{rename.name: outputs.get(rename.source) for rename in task.renames}}
+
+
+def evaluate_outputs(definition: Definition, scope: Scope) -> dict[str, JsonValue]:
+    """The outputs of the workflow in order; each may refer to those before it. Raises ``OutputError``.
+
+    Null is allowed for type ``any``, and where it comes from a task that was skipped or failed but continued.
+    """
+    done: dict[str, JsonValue] = {}
+    null_through: dict[str, str] = {}
+    for output in definition.outputs:
+        done[output.name] = _evaluate(output, {**scope, "outputs": done}, null_through)
+    return done
+
+
+def _evaluate(output: Output, scope: Scope, null_through: dict[str, str]) -> JsonValue:
+    name = output.name
+    try:
+        value, missing = output.value.render_with_missing(scope)
+    except ExpressionError as error:
+        raise OutputError(name, f"The output {shown(name)} cannot be evaluated: {error.message}") from None
+    inherited = [
+        null_through[str(path[1])]
+        for path in output.value.references
+        if path[0] == "outputs" and path[1:2] and path[1] in null_through
+    ]
+    if value is None:
+        if (cause := [*missing, *inherited]) or output.type == "any":
+            if cause:
+                null_through[name] = cause[0]
+            return None
+        raise OutputError(name, f"The output {shown(name)} is null; {named(output.type)} is wanted.")
+    value = convert(value, output.type)
+    if not is_of_type(value, output.type):
+        raise OutputError(name, f"The output {shown(name)} must be {named(output.type)}, not {kind(value)}.")
+    return value

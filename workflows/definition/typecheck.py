@@ -1,0 +1,389 @@
+"""Checking a draft against the task types: names, references, types, order. Gives the ``Definition``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from tasks_lib.base import MISSING, Field, JsonValue, TaskType, ValueType
+from workflows.definition.expressions import Template, compile_bare, compile_template
+from workflows.definition.graph import ancestors, cycles
+from workflows.definition.model import Catalogue, Definition, Fallback, Output, Rename, Task
+from workflows.definition.problems import Report, at, kind, shown
+from workflows.definition.references import CONDITION_ROOTS, OUTPUT_ROOTS, TASK_ROOTS, Names, Place
+from workflows.definition.schema import Draft, DraftOutput, DraftTask, GivenInputs
+from workflows.definition.tokens import spell
+from workflows.definition.values import check_literal, fits, named
+
+
+@dataclass(slots=True)
+class _Found:
+    """What was found out about a task."""
+
+    draft: DraftTask
+    type: TaskType | None
+    inputs: dict[str, Template] = field(default_factory=dict)
+    condition: Template | None = None
+    fallback: Fallback | None = None
+    fallback_type: TaskType | None = None
+    renames: tuple[Rename, ...] = ()
+    explicit: tuple[str, ...] = ()
+    mentioned: dict[str, str] = field(default_factory=dict)  # task name: pointer of the first mention
+
+
+def find_field(task_type: TaskType, name: str) -> Field | None:
+    """The input that ``name`` means: its name, an alias, or either without regard to case where only one is meant."""
+    for given in task_type.inputs:
+        if given.name == name:
+            return given
+    for given in task_type.inputs:
+        if name in given.aliases:
+            return given
+    lower = name.lower()
+    meant = [one for one in task_type.inputs if lower in (one.name.lower(), *(alias.lower() for alias in one.aliases))]
+    return meant[0] if len(meant) == 1 else None
+
+
+class Checker:
+    """One check of one draft. Problems and warnings go to ``report``."""
+
+    def __init__(self, draft: Draft, catalogue: Catalogue, report: Report) -> None:
+        self.draft, self.catalogue, self.report = draft, catalogue, report
+        self.found = [_Found(task, self._task_type(task.type, at(task.pointer, "type"))) for task in draft.tasks]
+        self.by_name = {one.draft.name: one for one in self.found if one.draft.name is not None}
+        for one in self.found:
+            one.renames = self._renames(one)
+        self.names = Names(
+            report,
+            {one.name: one.type for one in draft.inputs},
+            {name: _outputs_of(one) for name, one in self.by_name.items()},
+            frozenset(one.name for one in draft.outputs if one.name is not None),
+        )
+
+    def run(self) -> Definition | None:
+        """Check everything; the definition is there when the report has no problems."""
+        for one in self.found:
+            self._check_task(one)
+        graph = self._graph()
+        self._check_order(graph)
+        outputs = self._outputs()
+        self._warn()
+        if self.report.problems:
+            return None
+        return Definition(
+            title=self.draft.title,
+            description=self.draft.description,
+            inputs=tuple(self.draft.inputs),
+            tasks=tuple(_task(one, graph) for one in self.found),
+            outputs=outputs,
+            monitoring=self.draft.monitoring,
+            timeout=self.draft.timeout,
+            labels=self.draft.labels,
+        )
+
+    def _task_type(self, name: str | None, pointer: str) -> TaskType | None:
+        if name is None:
+            return None
+        task_type = self.catalogue.get(name)
+        if task_type is None:
+            hint = self.report.nearest(name, self.catalogue.names()) or "GET /task-types lists them."
+            self.report.problem(pointer, "unknown_task_type", f"There is no task type {shown(name)}.", hint)
+        return task_type
+
+    # Tasks
+
+    def _check_task(self, one: _Found) -> None:
+        draft = one.draft
+        one.inputs = self._given(draft.inputs, one.type, at(draft.pointer, "inputs"), one)
+        if draft.condition is not MISSING:
+            one.condition = self._condition(draft.condition, at(draft.pointer, "condition"), one)
+        if draft.fallback_type is not None:
+            pointer = at(draft.pointer, "fallback")
+            one.fallback_type = self._task_type(draft.fallback_type, at(pointer, "task"))
+            inputs = self._given(draft.fallback_inputs, one.fallback_type, at(pointer, "inputs"), one)
+            if one.fallback_type is not None:
+                one.fallback = Fallback(type=one.fallback_type.name, inputs=inputs)
+        if draft.depends_on is None:
+            before = self.draft.tasks[draft.index - 1].name if draft.index else None
+            one.explicit = () if before is None else (before,)
+        else:
+            one.explicit = self._depends_on(draft)
+
+    def _depends_on(self, draft: DraftTask) -> tuple[str, ...]:
+        names: dict[str, None] = {}
+        for index, name in enumerate(draft.depends_on or ()):
+            if isinstance(name, str) and name in self.by_name and name not in names and name != draft.name:
+                names[name] = None
+            else:
+                self._bad_dependency(name, at(draft.pointer, "depends_on", index), draft)
+        return tuple(names)
+
+    def _bad_dependency(self, name: object, pointer: str, draft: DraftTask) -> None:
+        if not isinstance(name, str):
+            self.report.problem(pointer, "wrong_type", f"An item of `depends_on` is a task name, not {kind(name)}.")
+        elif name not in self.by_name:
+            hint = self.report.nearest(name, self.names.task_outputs)
+            self.report.problem(pointer, "unknown_reference", f"No task has the name {shown(name)}.", hint)
+        elif name == draft.name:
+            self.report.problem(pointer, "cycle", f"The task {shown(name)} cannot wait for itself.")
+        else:
+            self.report.problem(pointer, "duplicate_name", f"The task {shown(name)} is listed twice.")
+
+    def _given(self, given: GivenInputs, task_type: TaskType | None, pointer: str, one: _Found) -> dict[str, Template]:
+        """The templates by current input name; every value is compiled even when the type is not known."""
+        inputs: dict[str, Template] = {}
+        seen: set[str] = set()
+        for item in given.values:
+            wanted = None if task_type is None else find_field(task_type, item.name)
+            if task_type is not None and wanted is None:
+                known = [name for one_field in task_type.inputs for name in (one_field.name, *one_field.aliases)]
+                hint = self.report.nearest(item.name, known) or _inputs_hint(task_type)
+                detail = f"The task type {shown(task_type.name)} has no input {shown(item.name)}."
+                self.report.problem(item.pointer, "unknown_input", detail, hint)
+            elif wanted is not None and wanted.name in seen:
+                detail = f"The input {shown(wanted.name)} is given more than once."
+                self.report.problem(item.pointer, "duplicate_input", detail)
+                wanted = None
+            template = self._template(item.value, Place(item.pointer, TASK_ROOTS), wanted, one)
+            if wanted is None or item.value is None:  # null: as if it were not given
+                continue
+            seen.add(wanted.name)
+            if template is not None:
+                inputs[wanted.name] = template
+        if task_type is None or not given.complete:
+            return inputs
+        for missing in task_type.inputs:
+            if missing.required and missing.default is MISSING and missing.name not in seen:
+                detail = f"The task type {shown(task_type.name)} needs the input {shown(missing.name)}."
+                self.report.problem(at(pointer, missing.name), "missing_input", detail, missing.description)
+        return inputs
+
+    def _renames(self, one: _Found) -> tuple[Rename, ...]:
+        if one.type is None:
+            return ()
+        known = {output.name for output in one.type.outputs}
+        renames = []
+        for item in one.draft.renames:
+            template = compile_template(item.value, at(item.pointer, "value"), self.report)
+            if template is None:
+                continue
+            path = (template.expression.path if template.expression is not None else None) or ()
+            if path[:1] != ("outputs",) or path[2:] or not path[1:]:
+                hint = f"Write {{{{outputs.NAME}}}} with an output of {shown(one.type.name)}."
+                self.report.problem(at(item.pointer, "value"), "invalid_rename", "A rename names one output.", hint)
+            elif path[1] not in known:
+                hint = self.report.nearest(path[1], known) or f"It has {', '.join(map(shown, sorted(known)))}."
+                detail = f"The task type {shown(one.type.name)} has no output {shown(path[1])}."
+                self.report.problem(at(item.pointer, "value"), "unknown_reference", detail, hint)
+            elif item.name in known and item.name != path[1]:
+                detail = f"The task type already has an output {shown(item.name)}."
+                self.report.problem(at(item.pointer, "name"), "duplicate_name", detail)
+            else:
+                renames.append(Rename(name=item.name, source=str(path[1])))
+        return tuple(renames)
+
+    # Templates
+
+    def _template(
+        self, value: JsonValue, place: Place, wanted: Field | None, one: _Found | None, value_type: ValueType = "any"
+    ) -> Template | None:
+        template = compile_template(value, place.pointer, self.report)
+        if template is None:
+            return None
+        if template.is_constant:
+            if wanted is not None and value is not None:
+                self.report.extend(check_literal(value, wanted, place.pointer, wanted.name))
+            return template
+        types = self._check_references(template, place, one)
+        target = wanted.type if wanted is not None else value_type
+        self._check_fit(template, types, target, place.pointer)
+        return template
+
+    def _check_references(self, template: Template, place: Place, one: _Found | None) -> dict[str, ValueType | None]:
+        types: dict[str, ValueType | None] = {}
+        for path in sorted(template.references, key=spell):
+            types[spell(path)] = self.names.type_of(path, place)
+            if one is not None and path[0] == "tasks" and len(path) > 1 and path[1] in self.by_name:
+                one.mentioned.setdefault(str(path[1]), place.pointer)
+        return types
+
+    def _check_fit(
+        self, template: Template, types: Mapping[str, ValueType | None], target: ValueType, pointer: str
+    ) -> None:
+        if template.expression is not None:
+            path = template.expression.path
+            source = types[spell(path)] if path is not None else "any"
+            if source is not None and not fits(source, target):
+                detail = f"{shown(template.literal)} is {named(source)}; {named(target)} is wanted here."
+                self.report.problem(pointer, "type_mismatch", detail, _conversion(source, target, template))
+            return
+        for expression in template.in_text:
+            if expression.path is not None and types[spell(expression.path)] == "file":
+                detail = f"{expression.spelled} is a file, which has no place in a longer text."
+                self.report.problem(
+                    pointer, "type_mismatch", detail, "Pass it alone, or use a field of it such as `.name`."
+                )
+        source = "text" if template.is_text else "list" if isinstance(template.literal, list) else "object"
+        if not fits(source, target) and not (source == "object" and target == "file"):
+            detail = f"This is {named(source)}; {named(target)} is wanted here."
+            self.report.problem(pointer, "type_mismatch", detail)
+
+    def _condition(self, value: JsonValue, pointer: str, one: _Found) -> Template | None:
+        place = Place(pointer, CONDITION_ROOTS)
+        if not isinstance(value, bool | str):
+            self.report.problem(pointer, "wrong_type", f"`condition` must be an expression, not {kind(value)}.")
+            return None
+        if isinstance(value, bool) or "{{" in value:
+            text = value if isinstance(value, bool) else value.strip()
+            template = compile_template(text, pointer, self.report)
+        else:
+            template = compile_bare(value, pointer, self.report)
+        if template is None or isinstance(value, bool):
+            return template
+        types = self._check_references(template, place, one)
+        if template.expression is None:
+            hint = "Write one expression that is true or false, such as `inputs.n > 3`."
+            self.report.problem(pointer, "type_mismatch", "`condition` must be one expression, not a text.", hint)
+        else:
+            self._check_fit(template, types, "boolean", pointer)
+        return template
+
+    # Order
+
+    def _graph(self) -> dict[str, tuple[str, ...]]:
+        """What each task waits for: what it says, then what it refers to, in the order of the document."""
+        graph = {}
+        for name, one in self.by_name.items():
+            mentioned = sorted(one.mentioned, key=lambda other: self.by_name[other].draft.index)
+            graph[name] = tuple(dict.fromkeys([*one.explicit, *(other for other in mentioned if other != name)]))
+        return graph
+
+    def _check_order(self, graph: Mapping[str, tuple[str, ...]]) -> None:
+        waits: dict[str, list[str]] = {}
+        for name, one in self.by_name.items():
+            explicit = frozenset(one.explicit)
+            waits[name] = [other for other in graph[name] if other in explicit or self._comes_before(other, one)]
+        for cycle in cycles(waits):
+            first = self.by_name[cycle[0]].draft
+            detail = f"These tasks wait for each other: {' → '.join(map(shown, [*cycle[:10], cycle[0]]))}."
+            hint = "A task without `depends_on` waits for the one before it; give it `[]` to wait for nothing."
+            given = first.depends_on is not None
+            self.report.problem(at(first.pointer, "depends_on") if given else first.pointer, "cycle", detail, hint)
+        self._check_forward_references(waits)
+
+    def _check_forward_references(self, waits: Mapping[str, list[str]]) -> None:
+        """A task may refer to one that comes after it only when it waits for it by ``depends_on``."""
+        position = {name: index for index, name in enumerate(waits)}
+        above: Mapping[str, int] | None = None
+        for name, one in self.by_name.items():
+            for other, pointer in one.mentioned.items():
+                if self._comes_before(other, one):
+                    continue
+                above = ancestors(waits) if above is None else above  # costly, and seldom needed
+                if other == name:
+                    self.report.problem(pointer, "cycle", f"The task {shown(name)} cannot refer to itself.")
+                elif not above.get(name, -1) >> position[other] & 1:
+                    detail = f"The task {shown(other)} comes after {shown(name)}, which refers to it."
+                    hint = f"Move it before {shown(name)}, or add it to the `depends_on` of {shown(name)}."
+                    self.report.problem(pointer, "reference_order", detail, hint)
+
+    def _comes_before(self, other: str, one: _Found) -> bool:
+        return self.by_name[other].draft.index < one.draft.index
+
+    # Outputs and warnings
+
+    def _outputs(self) -> tuple[Output, ...]:
+        outputs: list[Output] = []
+        before: dict[str, ValueType] = {}
+        for draft in self.draft.outputs:
+            made = self._output(draft, before)
+            if made is not None:
+                outputs.append(made)
+            if draft.name is not None:
+                before[draft.name] = draft.type or "any"
+        return tuple(outputs)
+
+    def _output(self, draft: DraftOutput, before: Mapping[str, ValueType]) -> Output | None:
+        if draft.value is MISSING:
+            return None
+        pointer = at(draft.pointer, "value")
+        wanted = Field(name=draft.name or "value", type=draft.type or "any", description="", required=True)
+        place = Place(pointer, OUTPUT_ROOTS, dict(before))
+        template = self._template(draft.value, place, wanted, None)
+        if draft.value is None and wanted.type != "any":
+            self.report.problem(pointer, "wrong_type", f"The value must be {named(wanted.type)}, not null.")
+        if template is None or draft.name is None or draft.type is None:
+            return None
+        self._warn_unreachable(template, pointer, f"The output {shown(draft.name)}")
+        return Output(name=draft.name, type=draft.type, value=template, description=draft.description)
+
+    def _warn(self) -> None:
+        for one in self.draft.inputs:
+            if one.name not in self.names.used_inputs:
+                pointer = self.draft.input_pointers[one.name]
+                self.report.warn(pointer, "unused_input", f"Nothing uses the input {shown(one.name)}.")
+        for found in self.found:
+            for name, template in found.inputs.items():
+                self._warn_unreachable(template, at(found.draft.pointer, "inputs"), f"The input {shown(name)}")
+            if found.type is not None and found.fallback_type is not None:
+                self._warn_fallback(found, found.type, found.fallback_type)
+
+    def _warn_unreachable(self, template: Template, pointer: str, what: str) -> None:
+        for path in template.references:
+            task = self.by_name.get(str(path[1])) if path[0] == "tasks" and len(path) > 1 else None
+            if task is not None and task.condition is not None and task.condition.literal in (False, "false"):
+                detail = f"{what} refers to the task {shown(path[1])}, which never runs: its condition is false."
+                self.report.warn(pointer, "unreachable_output", detail)
+
+    def _warn_fallback(self, found: _Found, task_type: TaskType, fallback: TaskType) -> None:
+        there = {output.name: output.type for output in fallback.outputs}
+        lacking = [
+            output.name
+            for output in task_type.outputs[:1]
+            if not fits(there.get(output.name, "any"), output.type) or output.name not in there
+        ]
+        for name in lacking:
+            detail = f"The fallback {shown(fallback.name)} has no fitting output {shown(name)}; it will be null."
+            self.report.warn(at(found.draft.pointer, "fallback", "task"), "fallback_output_missing", detail)
+
+
+def _task(one: _Found, graph: Mapping[str, tuple[str, ...]]) -> Task:
+    assert one.draft.name is not None
+    assert one.draft.type is not None
+    assert one.type is not None
+    return Task(
+        name=one.draft.name,
+        type=one.type.name,
+        spelled_type=one.draft.type,
+        inputs=one.inputs,
+        dependencies=graph[one.draft.name],
+        condition=one.condition,
+        retry=one.draft.retry,
+        timeout=one.draft.timeout,
+        fallback=one.fallback,
+        continue_on_failure=one.draft.continue_on_failure,
+        renames=one.renames,
+    )
+
+
+def _outputs_of(one: _Found) -> dict[str, ValueType] | None:
+    """The outputs of a task and their types, renamed ones too; ``None`` when its type is not known."""
+    if one.type is None:
+        return None
+    known = {output.name: output.type for output in one.type.outputs}
+    return known | {rename.name: known[rename.source] for rename in one.renames}
+
+
+def _inputs_hint(task_type: TaskType) -> str:
+    return (
+        f"It has {', '.join(shown(one.name) for one in task_type.inputs)}." if task_type.inputs else "It has no inputs."
+    )
+
+
+def _conversion(source: ValueType, target: ValueType, template: Template) -> str:
+    assert template.expression is not None
+    if target == "number" and source == "text":
+        return f"Convert it: `{{{{double({template.expression.source})}}}}`."
+    if target == "text" and source == "boolean":
+        return f"Convert it: `{{{{string({template.expression.source})}}}}`."
+    return ""
