@@ -1,0 +1,1 @@
+"""What did run: executions, their task runs, events, webhook deliveries and files."""

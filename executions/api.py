@@ -1,0 +1,229 @@
+"""The HTTP API of executions and files (../shared/spec/2-api.md). Views parse, call a service, and render."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from django.http.response import HttpResponseBase
+from rest_framework.negotiation import BaseContentNegotiation
+from rest_framework.parsers import BaseParser, MultiPartParser
+from rest_framework.renderers import BaseRenderer, JSONRenderer
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from dataflow.api.pagination import next_link, page_of
+from dataflow.api.queries import choices_parameter, number_parameter, text_parameter, time_parameter
+from dataflow.lib.errors import Problem, invalid, not_found
+from executions import files, services
+from executions.downloads import download
+from executions.engine.state import ExecutionStatus
+from executions.models import Execution, ExecutionQuerySet, StoredFile
+from executions.present import describe_execution, describe_in_list, describe_started, url_of
+from workflows.definition.problems import nearest
+from workflows.services import get_workflow
+
+#: What the body of a start may hold.
+START_FIELDS = ("inputs", "monitoring", "workflow_version", "labels")
+MAX_WAIT_SECONDS = 60.0
+_LOOK_SECONDS = 0.02
+_LOOK_RARELY_SECONDS = 0.25
+
+
+class ExecutionsView(APIView):
+    """``/workflows/{id}/executions``."""
+
+    def get(self, request: Request, workflow_id: str) -> Response:
+        """The executions of a workflow, newest first."""
+        workflow = get_workflow(workflow_id)
+        return _listed(request, workflow.executions.all())
+
+    def post(self, request: Request, workflow_id: str) -> Response:
+        """Start an execution: 201, committed; with ``?wait=`` the answer comes when it has ended."""
+        workflow = get_workflow(workflow_id)
+        wait = number_parameter(request, "wait", maximum=MAX_WAIT_SECONDS)
+        body = _start_body(request.data)
+        execution = services.start_execution(
+            workflow=workflow,
+            inputs=body.get("inputs"),
+            monitoring=body.get("monitoring"),
+            labels=body.get("labels"),
+            version=_version(body.get("workflow_version")),
+            openai_key=_openai_key(request),
+            user=request.user,
+            idempotency_key=request.headers.get("Idempotency-Key"),
+        )
+        headers = {"Location": url_of(execution)}
+        if wait:
+            return Response(describe_execution(_waited(execution, wait)), status=201, headers=headers)
+        return Response(describe_started(execution), status=201, headers=headers)
+
+
+class AllExecutionsView(APIView):
+    """``/executions``."""
+
+    def get(self, request: Request) -> Response:
+        """The executions of all workflows, newest first."""
+        return _listed(request, Execution.objects.all())
+
+
+class ExecutionView(APIView):
+    """``/workflows/{id}/executions/{eid}``."""
+
+    def get(self, request: Request, workflow_id: str, execution_id: str) -> Response:
+        """Everything about one execution."""
+        return Response(describe_execution(get_execution(workflow_id, execution_id)))
+
+
+class CancelView(APIView):
+    """``…/{eid}/cancel``."""
+
+    def post(self, request: Request, workflow_id: str, execution_id: str) -> Response:
+        """Cancel: 202, also for one that was cancelled before; 409 for one that ended otherwise."""
+        execution = get_execution(workflow_id, execution_id)
+        reason = _reason(request.data)
+        cancelled = services.cancel_execution(execution=execution, reason=reason, user=request.user)
+        return Response(describe_execution(cancelled), status=202)
+
+
+class FilesView(APIView):
+    """``/files``."""
+
+    parser_classes = [MultiPartParser]
+
+    def post(self, request: Request) -> Response:
+        """Upload one file by multipart, in a part of any name: 201 with the file value."""
+        uploads = [upload for _, several in request.FILES.lists() for upload in several]
+        if len(uploads) != 1:
+            detail = f"Send exactly one file as multipart/form-data; there were {len(uploads)}."
+            raise invalid(detail, [Problem(pointer="/file", code="required", detail=detail)])
+        stored = services.save_upload(upload=uploads[0])
+        return Response(files.describe(stored), status=201, headers={"Location": f"/files/{stored.pk}"})
+
+
+class FileView(APIView):
+    """``/files/{id}``."""
+
+    def get(self, request: Request, file_id: str) -> Response:
+        """Describe a file."""
+        return Response(files.describe(get_file(file_id)))
+
+
+class AsItIs(BaseContentNegotiation):
+    """A download answers whatever ``Accept`` says: the file has the type it has."""
+
+    def select_parser(self, request: Request, parsers: Any) -> BaseParser | None:
+        """Downloads have no body."""
+        return None
+
+    def select_renderer(
+        self, request: Request, renderers: Any, format_suffix: str | None = None
+    ) -> tuple[BaseRenderer, str]:
+        """Only errors are rendered, as JSON."""
+        return JSONRenderer(), "application/json"
+
+
+class FileContentView(APIView):
+    """``/files/{id}/content``."""
+
+    content_negotiation_class = AsItIs
+
+    def get(self, request: Request, file_id: str) -> HttpResponseBase:
+        """The file itself, or the part that ``Range`` asks for."""
+        return download(get_file(file_id), request.headers)
+
+
+def get_execution(workflow_id: str, execution_id: str) -> Execution:
+    """An execution of a workflow. Raises ``ApiProblem`` 404."""
+    found = Execution.objects.select_related("workflow").filter(pk=execution_id, workflow_id=workflow_id).first()
+    if found is None:
+        raise not_found("execution", execution_id)
+    return found
+
+
+def get_file(file_id: str) -> StoredFile:
+    """A stored file. Raises ``ApiProblem`` 404."""
+    found = StoredFile.objects.select_related("execution").filter(pk=file_id).first()
+    if found is None:
+        raise not_found("file", file_id)
+    return found
+
+
+def filtered(request: Request, rows: ExecutionQuerySet) -> ExecutionQuerySet:
+    """What the query string asks for: ``status``, ``created_after``, ``created_before``, ``workflow``."""
+    if statuses := choices_parameter(request, "status", [status.value for status in ExecutionStatus]):
+        rows = rows.filter(status__in=statuses)
+    if (after := time_parameter(request, "created_after")) is not None:
+        rows = rows.filter(created_at__gt=after)
+    if (before := time_parameter(request, "created_before")) is not None:
+        rows = rows.filter(created_at__lt=before)
+    if workflow := text_parameter(request, "workflow"):
+        rows = rows.filter(workflow_id=workflow)
+    return rows
+
+
+def _listed(request: Request, rows: ExecutionQuerySet) -> Response:
+    page = page_of(filtered(request, rows).for_list(), request.query_params)
+    links = next_link(request.path, request.query_params.dict(), page.next_cursor)
+    shown = [describe_in_list(execution) for execution in page.rows]
+    return Response({"executions": shown, "next_cursor": page.next_cursor}, headers=links)
+
+
+def _start_body(data: Any) -> Mapping[str, Any]:
+    """The body of a start, with nothing unknown in it."""
+    return _object_with(data, START_FIELDS)
+
+
+def _reason(data: Any) -> str:
+    reason = _object_with(data, ("reason",)).get("reason", "")
+    if not isinstance(reason, str) or len(reason) > 500:
+        detail = "`reason` is a text of at most 500 characters."
+        raise invalid(detail, [Problem(pointer="/reason", code="wrong_type", detail=detail)])
+    return reason
+
+
+def _object_with(data: Any, known: tuple[str, ...]) -> Mapping[str, Any]:
+    if not isinstance(data, Mapping):
+        detail = f"The body must be a JSON object with {', '.join(f'`{name}`' for name in known)}."
+        raise invalid(detail, [Problem(pointer="", code="wrong_type", detail=detail)])
+    unknown = [name for name in data if name not in known]
+    if unknown:
+        problems = [
+            Problem(
+                pointer=f"/{name}", code="unknown_field", detail=f"There is no field `{name}` here.",
+                hint=nearest(name, known),
+            )
+            for name in unknown[:20]
+        ]  # fmt: skip
+        raise invalid("The request has fields that are not known.", problems)
+    return data
+
+
+def _version(value: Any) -> int | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value < 10**9:
+        detail = "`workflow_version` is the number of a version."
+        raise invalid(detail, [Problem(pointer="/workflow_version", code="wrong_type", detail=detail)])
+    return value
+
+
+def _openai_key(request: Request) -> str | None:
+    key = request.headers.get("X-OpenAI-Key")
+    if key is not None and not (1 <= len(key) <= 500 and key.isascii() and key.isprintable() and " " not in key):
+        detail = "The header X-OpenAI-Key must be one printable word of at most 500 characters."
+        raise invalid(detail, [Problem(pointer="/X-OpenAI-Key", code="invalid_header", detail=detail)])
+    return key
+
+
+def _waited(execution: Execution, seconds: float) -> Execution:
+    """The execution when it has ended, or as it stands after ``seconds``."""
+    start = time.monotonic()
+    while True:
+        found = Execution.objects.select_related("workflow").get(pk=execution.pk)
+        waited = time.monotonic() - start
+        if ExecutionStatus(found.status).ended or waited >= seconds:
+            return found
+        time.sleep(_LOOK_SECONDS if waited < 1 else _LOOK_RARELY_SECONDS)

@@ -1,0 +1,135 @@
+"""Sends webhook deliveries: at least once, in order per execution, every try recorded.
+
+See ../shared/spec/4-execution.md, Webhooks out.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from random import uniform
+
+from dataflow.lib.errors import ApiProblem, TaskError, conflict
+from dataflow.lib.jsonvalues import clean_json
+from executions import queue, signing
+from executions.models import Delivery, DeliveryAttempt, DeliveryStatus
+from executions.store import database_now, writing
+
+logger = logging.getLogger(__name__)
+
+#: Seconds between tries; after the last one the delivery is EXHAUSTED.
+SCHEDULE = (5, 30, 120, 600, 3600, 3 * 3600, 8 * 3600, 24 * 3600)
+TIMEOUT_SECONDS = 10.0
+#: While it is being sent a delivery belongs to one worker for so long.
+LEASE = timedelta(seconds=60)
+KEPT_RESPONSE_BYTES = 4096
+#: A receiver may ask for at most this much patience.
+MAX_RETRY_AFTER = 24 * 3600.0
+GONE = 410
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What a receiver said: a status, or no status and why."""
+
+    status: int | None
+    body: str = ""
+    error: str = ""
+    retry_after: float | None = None
+
+    @property
+    def accepted(self) -> bool:
+        """Only a 2xx is success; redirects are not followed."""
+        return self.status is not None and 200 <= self.status < 300
+
+
+#: Posts a body with headers to a URL, within ``TIMEOUT_SECONDS``.
+Sender = Callable[[str, bytes, Mapping[str, str]], Answer]
+
+
+def deliver(execution_id: str, send: Sender) -> None:
+    """Send what is due of one execution, in order, until the next one is not due or another worker has it."""
+    while (delivery := _claim_head(execution_id)) is not None:
+        if not _try(delivery, send):
+            return
+
+
+def redeliver(*, delivery: Delivery) -> None:
+    """Send a delivery again by hand, with the same id, from the first step of the schedule. 409 while it is pending."""
+    now = database_now()
+    with writing():
+        again = Delivery.objects.filter(pk=delivery.pk).exclude(status=DeliveryStatus.PENDING)
+        if not again.update(status=DeliveryStatus.PENDING, tries=0, next_attempt_at=now, wake_at=now):
+            raise _pending(delivery)
+        queue.ring_delivery(delivery.execution_id)
+
+
+def _pending(delivery: Delivery) -> ApiProblem:
+    return conflict(f"Delivery {delivery.id} is still being tried; its next try is at {delivery.next_attempt_at}.")
+
+
+def _claim_head(execution_id: str) -> Delivery | None:
+    """The oldest unsettled delivery, if it is due and nobody else took it."""
+    head = Delivery.objects.filter(execution_id=execution_id, status=DeliveryStatus.PENDING).order_by("sequence")
+    delivery = head.select_related("execution").first()
+    if delivery is None:
+        return None
+    now = database_now()
+    with writing():
+        mine = Delivery.objects.filter(
+            pk=delivery.pk, status=DeliveryStatus.PENDING, tries=delivery.tries, next_attempt_at__lte=now
+        ).update(tries=delivery.tries + 1, next_attempt_at=now + LEASE, wake_at=now + LEASE)
+    delivery.tries += 1
+    return delivery if mine else None
+
+
+def _try(delivery: Delivery, send: Sender) -> bool:
+    """One try; ``True`` when the delivery is settled and the next may go."""
+    at, started = database_now(), time.monotonic()
+    keys = signing.keys_for(delivery.execution)
+    headers = signing.headers_for(message_id=delivery.id, body=delivery.body, keys=keys, at=at)
+    answer = send(delivery.url, delivery.body.encode(), headers | {"content-type": "application/json"})
+    duration = int((time.monotonic() - started) * 1000)
+    with writing():
+        number = delivery.attempts.count() + 1
+        DeliveryAttempt.objects.create(
+            delivery=delivery, number=number, at=at, duration_ms=duration, status_code=answer.status,
+            error=answer.error[:1000], response=answer.body,
+        )  # fmt: skip
+        return _settle(delivery, answer)
+
+
+def _settle(delivery: Delivery, answer: Answer) -> bool:
+    mine = Delivery.objects.filter(pk=delivery.pk, tries=delivery.tries, status=DeliveryStatus.PENDING)
+    now = database_now()
+    if answer.accepted:
+        mine.update(status=DeliveryStatus.DELIVERED, delivered_at=now)
+        return True
+    if answer.status == GONE:
+        waiting = Delivery.objects.filter(execution_id=delivery.execution_id, status=DeliveryStatus.PENDING)
+        waiting.update(status=DeliveryStatus.STOPPED)
+        return False
+    jitter = uniform(-1, 1)  # noqa: S311 - spreads tries, hides nothing
+    due = next_try(now, tries=delivery.tries, retry_after=answer.retry_after, jitter=jitter)
+    if due is None:
+        mine.update(status=DeliveryStatus.EXHAUSTED)
+        return True
+    mine.update(next_attempt_at=due, wake_at=due)
+    return False
+
+
+def next_try(now: datetime, *, tries: int, retry_after: float | None, jitter: float) -> datetime | None:
+    """When to try again after ``tries`` failed ones, ``None`` when the schedule is over. ``jitter`` is in −1…1."""
+    if tries > len(SCHEDULE):
+        return None
+    delay = SCHEDULE[tries - 1] * (1 + 0.1 * jitter)
+    return now + timedelta(seconds=max(delay, min(retry_after or 0.0, MAX_RETRY_AFTER)))
+
+
+def failed(error: TaskError) -> Answer:
+    """The answer of a receiver that could not be reached."""
+    message: str = clean_json(f"{error.code}: {error.message}")
+    return Answer(status=None, error=message, retry_after=error.retry_after)

@@ -1,0 +1,187 @@
+"""Files as streams, through Django's storage API: names are data, never paths."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import mimetypes
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import IO, Any
+
+from django.core.files import File
+from django.core.files.storage import default_storage
+
+from dataflow.lib.errors import TaskError
+from dataflow.lib.fields import dump_json
+from dataflow.lib.ids import new_id
+from executions.models import Execution, StoredFile
+
+MAX_BYTES = 512 * 1024 * 1024
+#: An output whose JSON is larger is kept as a file behind the scenes, one over MAX_OUTPUT_BYTES fails its task.
+INLINE_BYTES = 256 * 1024
+MAX_OUTPUT_BYTES = 100 * 1024 * 1024
+#: Kept in memory until then, on disk beyond.
+_SPOOL_BYTES = 1024 * 1024
+
+
+class Writer:
+    """A file being written; counts and hashes what goes by."""
+
+    def __init__(self, spool: IO[bytes], limit: int) -> None:
+        self._spool = spool
+        self._limit = limit
+        self._digest = hashlib.sha256()
+        self._value: dict[str, Any] | None = None
+        self.size = 0
+
+    def write(self, data: bytes, /) -> int:
+        """Append bytes; raises ``TaskError('too_large')`` over the limit, before anything is stored."""
+        self.size += len(data)
+        if self.size > self._limit:
+            raise TaskError("too_large", f"A file may have at most {self._limit // 1024 // 1024} MiB.")
+        self._digest.update(data)
+        return self._spool.write(data)
+
+    @property
+    def sha256(self) -> str:
+        """Hexadecimal digest of what was written so far."""
+        return self._digest.hexdigest()
+
+    @property
+    def value(self) -> dict[str, Any]:
+        """The file value, once the file is stored."""
+        if self._value is None:
+            raise RuntimeError("The file is stored when the block of Files.create has ended.")
+        return self._value
+
+    def stored_as(self, stored: StoredFile) -> None:
+        """Tell the writer what it became."""
+        self._value = stored.as_value()
+
+
+@contextmanager
+def creating(
+    name: str,
+    content_type: str,
+    *,
+    metadata: Mapping[str, Any] | None = None,
+    execution_id: str | None = None,
+    task: str = "",
+    limit: int = MAX_BYTES,
+) -> Iterator[Writer]:
+    """A new file to write. It is stored and gets its row when the block ends without an error."""
+    with tempfile.SpooledTemporaryFile(max_size=_SPOOL_BYTES) as spool:
+        writer = Writer(spool, limit)
+        yield writer
+        spool.seek(0)
+        stored = StoredFile(
+            name=clean_name(name),
+            content_type=content_type[:255],
+            size=writer.size,
+            sha256=writer.sha256,
+            metadata=dict(metadata or {}),
+            execution_id=execution_id,
+            task=task,
+        )
+        stored.content.name = default_storage.save(_key(), File(spool))
+        stored.save(force_insert=True)
+        writer.stored_as(stored)
+
+
+def clean_name(name: str) -> str:
+    """A name fit to show and to offer as a download: no folders, no control characters, at most 255 characters."""
+    last = name.replace("\\", "/").rsplit("/", 1)[-1]
+    shown = "".join(character for character in last if character.isprintable()).strip(". ")
+    return shown[-255:] or "file"
+
+
+def guess_type(name: str) -> str:
+    """A content type from the ending of a name."""
+    return mimetypes.guess_type(name)[0] or "application/octet-stream"
+
+
+def open_stored(file_id: str) -> IO[bytes]:
+    """The content of a stored file. Raises ``TaskError('validation')`` when there is none."""
+    stored = StoredFile.objects.filter(pk=file_id).first()
+    if stored is None:
+        raise TaskError("validation", f"There is no file {file_id}.")
+    return default_storage.open(str(stored.content.name), "rb")
+
+
+def keep_large(values: Mapping[str, Any], *, execution_id: str, task: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Split values into those for the row and those kept as files: ``(inline, {name: {"file_id", "size"}})``.
+
+    An inline dict has ``None`` where the value is a file. Raises ``TaskError('too_large')`` over 100 MiB.
+    """
+    inline: dict[str, Any] = {}
+    stored: dict[str, Any] = {}
+    for name, value in values.items():
+        text = dump_json(value).encode()
+        inline[name] = value
+        if len(text) > INLINE_BYTES:
+            stored[name] = _keep(name, text, execution_id=execution_id, task=task)
+            inline[name] = None
+    return inline, stored
+
+
+def _keep(name: str, text: bytes, *, execution_id: str, task: str) -> dict[str, Any]:
+    if len(text) > MAX_OUTPUT_BYTES:
+        raise TaskError("too_large", f"Output {name} has {len(text)} bytes; at most {MAX_OUTPUT_BYTES} are kept.")
+    with creating(f"{name}.json", "application/json", execution_id=execution_id, task=task) as writer:
+        writer.write(text)
+    return {"file_id": writer.value["file_id"], "size": len(text)}
+
+
+class LazyOutputs(Mapping[str, Any]):
+    """Outputs of a task; those kept as files are read when they are asked for."""
+
+    def __init__(self, inline: Mapping[str, Any], stored: Mapping[str, Any]) -> None:
+        self._inline = inline
+        self._stored = stored
+        self._read: dict[str, Any] = {}
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self._stored:
+            return self._inline[name]
+        if name not in self._read:
+            try:
+                with open_stored(self._stored[name]["file_id"]) as content:
+                    self._read[name] = json.load(content)
+            except OSError as error:
+                raise TaskError("runtime", f"The kept value of output {name} cannot be read: {error}") from error
+        return self._read[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._inline)
+
+    def __len__(self) -> int:
+        return len(self._inline)
+
+
+def shown_outputs(inline: Mapping[str, Any] | None, stored: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Outputs as the API shows them: those kept as files by reference, their URL instead of the value."""
+    if inline is None:
+        return None
+    return dict(inline) | {
+        name: {"url": f"/files/{kept['file_id']}/content", "size": kept["size"], "content_type": "application/json"}
+        for name, kept in stored.items()
+    }
+
+
+def describe(stored: StoredFile) -> dict[str, Any]:
+    """A file as ``GET /files/{id}`` shows it."""
+    value: dict[str, Any] = stored.as_value()
+    return value | {"metadata": stored.metadata, "created_at": stored.created_at, "execution": _execution_id(stored)}
+
+
+def _execution_id(stored: StoredFile) -> str | None:
+    execution: Execution | None = stored.execution
+    return execution.id if execution is not None else None
+
+
+def _key() -> str:
+    """A fresh place in the storage, spread over folders."""
+    name = new_id("blob")[5:]
+    return f"{name[:2]}/{name[2:]}"

@@ -1,0 +1,59 @@
+"""The jobs of the queue. Our workers map them to their own threads; a stock ``manage.py qcluster`` calls them here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import cache
+
+from dataflow.lib.errors import TaskError
+from executions import deliveries
+from executions.models import Delivery, DeliveryStatus
+from executions.outside import egress
+from executions.worker.node import Node
+
+
+def advance(execution_id: str) -> None:
+    """Take an execution as far as it can go without waiting. Finds nothing to do when it is called once too often."""
+    _node_of_this_process().carry(execution_id)
+
+
+def deliver(execution_id: str) -> None:
+    """Send what is due of an execution's webhook deliveries."""
+    deliveries.deliver(execution_id, send)
+
+
+def receiver_of(execution_id: str) -> str:
+    """The host that an execution's next delivery goes to; empty when there is none."""
+    waiting = Delivery.objects.filter(execution_id=execution_id, status=DeliveryStatus.PENDING)
+    url = waiting.order_by("sequence").values_list("url", flat=True).first() or ""
+    return url.split("/", 3)[2] if url.count("/") > 1 else ""
+
+
+def send(url: str, body: bytes, headers: Mapping[str, str]) -> deliveries.Answer:
+    """POST a webhook under the address rules: no redirects, ten seconds for everything."""
+    try:
+        with egress().request(
+            "POST", url, data=body, headers=headers, timeout=deliveries.TIMEOUT_SECONDS, follow_redirects=0
+        ) as answer:
+            text = _beginning(answer.iter_bytes(deliveries.KEPT_RESPONSE_BYTES))
+            return deliveries.Answer(status=answer.status, body=text, retry_after=answer.retry_after)
+    except TaskError as error:
+        return deliveries.failed(error)
+
+
+def _beginning(chunks: Iterator[bytes]) -> str:
+    """The first 4 KiB as text that any database takes."""
+    kept = b""
+    for chunk in chunks:
+        kept += chunk
+        if len(kept) >= deliveries.KEPT_RESPONSE_BYTES:
+            break
+    return kept[: deliveries.KEPT_RESPONSE_BYTES].decode("utf-8", "replace").replace("\0", "\ufffd")
+
+
+@cache
+def _node_of_this_process() -> Node:
+    """The node of a process that django-q2 runs by itself: one job at a time, with a heartbeat of its own."""
+    node = Node(threads=1)
+    node.start()
+    return node

@@ -1,0 +1,338 @@
+"""What happened: executions, task runs, attempts, events, webhook deliveries, files and workers.
+
+Only ``executions/store.py`` changes executions and task runs (and ``deliveries.py`` changes deliveries).
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from django.conf import settings
+from django.db import models
+from django.db.models.functions import Now
+
+from dataflow.lib.fields import JsonField
+from dataflow.lib.ids import new_id
+from executions.engine.state import ExecutionStatus, TaskStatus
+from workflows.models import Workflow, WorkflowVersion
+
+ALIVE = (ExecutionStatus.PENDING, ExecutionStatus.RUNNING)
+
+
+def _choices(kind: type[ExecutionStatus | TaskStatus]) -> list[tuple[str, str]]:
+    return [(status.value, status.value) for status in kind]
+
+
+def new_execution_id() -> str:
+    """A new ``we-…`` id."""
+    return new_id("we")
+
+
+def new_file_id() -> str:
+    """A new ``fl-…`` id."""
+    return new_id("fl")
+
+
+def new_delivery_id() -> str:
+    """A new ``msg-…`` id: the ``webhook-id`` of every try of one delivery."""
+    return new_id("msg")
+
+
+class ExecutionQuerySet(models.QuerySet["Execution"]):
+    """Reads of executions."""
+
+    def alive(self) -> ExecutionQuerySet:
+        """Those that have not ended."""
+        return self.filter(status__in=ALIVE)
+
+    def for_list(self) -> ExecutionQuerySet:
+        """With what a list shows, without the large columns."""
+        return self.select_related("workflow").defer("inputs", "outputs", "monitoring", "secrets")
+
+
+class Execution(models.Model):
+    """One run of one version of a workflow."""
+
+    id = models.CharField(primary_key=True, max_length=40, default=new_execution_id, editable=False)
+    workflow = models.ForeignKey(Workflow, on_delete=models.PROTECT, related_name="executions")
+    version = models.ForeignKey(WorkflowVersion, on_delete=models.PROTECT, related_name="executions")
+    workflow_version = models.PositiveIntegerField()
+    status = models.CharField(max_length=10, choices=_choices(ExecutionStatus), default=ExecutionStatus.PENDING)
+    inputs = JsonField(default=dict)
+    outputs = JsonField(null=True, blank=True)
+    #: ``{output name: {"file_id", "size"}}`` of outputs too large for the row (4-execution.md, 6).
+    stored = JsonField(default=dict)
+    error = JsonField(null=True, blank=True)
+    labels = JsonField(default=dict)
+    monitoring = JsonField(null=True, blank=True)
+    #: Encrypted keys given for this execution alone and the webhook's own secret; keys are erased at its end.
+    secrets = models.TextField(blank=True, default="")
+    webhook_secret = models.TextField(blank=True, default="")
+    trigger = models.CharField(max_length=20, default="api")
+    created_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL)
+    #: Number of the last event in its log.
+    sequence = models.PositiveIntegerField(default=0)
+    #: When the sweeper should ring for it; None while a worker's lease says who looks after it.
+    wake_at = models.DateTimeField(null=True, blank=True)
+    created_at = models.DateTimeField(db_default=Now())
+    started_at = models.DateTimeField(null=True, blank=True)
+    completed_at = models.DateTimeField(null=True, blank=True)
+
+    #: The database's clock, where a query annotates it.
+    db_now: datetime
+
+    objects = ExecutionQuerySet.as_manager()
+
+    class Meta:
+        """Newest first; partial indexes only on what is alive, so that finished ones cost nothing."""
+
+        ordering = ["-created_at", "-id"]
+        indexes = [
+            models.Index(fields=["-created_at", "-id"], name="execution_newest"),
+            models.Index(fields=["workflow", "-created_at", "-id"], name="execution_of_workflow"),
+            models.Index(fields=["status", "-created_at", "-id"], name="execution_by_status"),
+            models.Index(fields=["wake_at"], name="execution_due", condition=models.Q(status__in=ALIVE)),
+        ]
+
+    def __str__(self) -> str:
+        return self.id
+
+
+class TaskRun(models.Model):
+    """A task of an execution, once there is something to say of it; until then it is PENDING without a row."""
+
+    execution = models.ForeignKey(Execution, on_delete=models.CASCADE, related_name="task_runs")
+    name = models.CharField(max_length=64)
+    #: Place in the definition, from 0.
+    position = models.PositiveIntegerField()
+    #: The task type that ran last (the fallback's, once that stood in).
+    type = models.CharField(max_length=200)
+    status = models.CharField(max_length=10, choices=_choices(TaskStatus), default=TaskStatus.PENDING)
+    attempt = models.PositiveIntegerField(default=0)
+    failures = models.PositiveIntegerField(default=0)
+    lost = models.PositiveIntegerField(default=0)
+    on_fallback = models.BooleanField(default=False)
+    repeatable = models.BooleanField(default=True)
+    #: Of the claimed try, in seconds.
+    timeout = models.FloatField(null=True, blank=True)
+    worker = models.CharField(max_length=100, blank=True)
+    lease_until = models.DateTimeField(null=True, blank=True)
+    due_at = models.DateTimeField(null=True, blank=True)
+    started_at = models.DateTimeField(null=True, blank=True)
+    attempt_started_at = models.DateTimeField(null=True, blank=True)
+    completed_at = models.DateTimeField(null=True, blank=True)
+    inputs = JsonField(null=True, blank=True)
+    outputs = JsonField(null=True, blank=True)
+    #: As ``Execution.stored``.
+    stored = JsonField(default=dict)
+    error = JsonField(null=True, blank=True)
+    reason = models.CharField(max_length=500, blank=True)
+    progress = models.FloatField(null=True, blank=True)
+    progress_message = models.CharField(max_length=200, blank=True)
+    usage = JsonField(default=dict)
+    log = JsonField(default=list)
+
+    class Meta:
+        """In the order of the definition."""
+
+        ordering = ["position"]
+        constraints = [models.UniqueConstraint(fields=["execution", "name"], name="task_run_once")]
+        indexes = [
+            models.Index(fields=["lease_until"], name="task_run_leases", condition=models.Q(status=TaskStatus.RUNNING)),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.execution_id} {self.name}"
+
+
+class Attempt(models.Model):
+    """A try that did not complete its task. The one that did, or that runs now, is in the task run itself."""
+
+    task_run = models.ForeignKey(TaskRun, on_delete=models.CASCADE, related_name="attempts")
+    number = models.PositiveIntegerField()
+    type = models.CharField(max_length=200)
+    worker = models.CharField(max_length=100, blank=True)
+    started_at = models.DateTimeField(null=True)
+    ended_at = models.DateTimeField()
+    inputs = JsonField(null=True)
+    error = JsonField(null=True)
+    usage = JsonField(default=dict)
+    log = JsonField(default=list)
+
+    class Meta:
+        """In the order they were made."""
+
+        ordering = ["number"]
+        constraints = [models.UniqueConstraint(fields=["task_run", "number"], name="attempt_number_once")]
+
+    def __str__(self) -> str:
+        return f"{self.task_run} attempt {self.number}"
+
+
+class Event(models.Model):
+    """One line of an execution's log; webhooks, pages and streams all read it."""
+
+    execution = models.ForeignKey(Execution, on_delete=models.CASCADE, related_name="events")
+    sequence = models.PositiveIntegerField()
+    type = models.CharField(max_length=40)
+    task = models.CharField(max_length=64, blank=True)
+    attempt = models.PositiveIntegerField(default=0)
+    at = models.DateTimeField()
+    data = JsonField(default=dict)
+
+    class Meta:
+        """Gapless per execution."""
+
+        ordering = ["sequence"]
+        constraints = [models.UniqueConstraint(fields=["execution", "sequence"], name="event_sequence_once")]
+
+    def __str__(self) -> str:
+        return f"{self.execution_id} {self.sequence} {self.type}"
+
+
+class DeliveryStatus(models.TextChoices):
+    """Where a webhook delivery stands."""
+
+    PENDING = "PENDING"
+    DELIVERED = "DELIVERED"
+    EXHAUSTED = "EXHAUSTED"
+    STOPPED = "STOPPED"
+
+
+class Delivery(models.Model):
+    """One event to send to one webhook. Its id and body are the same for every try."""
+
+    id = models.CharField(primary_key=True, max_length=40, default=new_delivery_id, editable=False)
+    execution = models.ForeignKey(Execution, on_delete=models.CASCADE, related_name="deliveries")
+    sequence = models.PositiveIntegerField()
+    type = models.CharField(max_length=40)
+    url = models.TextField()
+    body = models.TextField()
+    status = models.CharField(max_length=10, choices=DeliveryStatus.choices, default=DeliveryStatus.PENDING)
+    tries = models.PositiveIntegerField(default=0)
+    #: Due from then on; moved forward while a worker sends it (its lease) and after a failure (the schedule).
+    next_attempt_at = models.DateTimeField()
+    #: When the sweeper should ring for it.
+    wake_at = models.DateTimeField()
+    created_at = models.DateTimeField(db_default=Now())
+    delivered_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        """In the order of the events."""
+
+        ordering = ["execution", "sequence"]
+        verbose_name_plural = "deliveries"
+        constraints = [models.UniqueConstraint(fields=["execution", "sequence"], name="delivery_once")]
+        indexes = [
+            models.Index(fields=["wake_at"], name="delivery_due", condition=models.Q(status=DeliveryStatus.PENDING)),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.id} {self.type}"
+
+
+class DeliveryAttempt(models.Model):
+    """One try of a delivery and what the receiver said."""
+
+    delivery = models.ForeignKey(Delivery, on_delete=models.CASCADE, related_name="attempts")
+    number = models.PositiveIntegerField()
+    at = models.DateTimeField()
+    duration_ms = models.PositiveIntegerField()
+    status_code = models.PositiveIntegerField(null=True)
+    error = models.CharField(max_length=1000, blank=True)
+    #: The first 4 KiB of the answer.
+    response = models.TextField(blank=True)
+
+    class Meta:
+        """In the order they were made."""
+
+        ordering = ["number"]
+
+    def __str__(self) -> str:
+        return f"{self.delivery_id} try {self.number}"
+
+
+class StoredFile(models.Model):
+    """A file given by a caller or made by a task. Its name is data, never a path."""
+
+    id = models.CharField(primary_key=True, max_length=40, default=new_file_id, editable=False)
+    name = models.CharField(max_length=255)
+    content_type = models.CharField(max_length=255)
+    size = models.PositiveBigIntegerField()
+    sha256 = models.CharField(max_length=64)
+    content = models.FileField(max_length=200)
+    metadata = JsonField(default=dict)
+    execution = models.ForeignKey(Execution, null=True, blank=True, on_delete=models.SET_NULL, related_name="files")
+    task = models.CharField(max_length=64, blank=True)
+    created_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        """Newest first."""
+
+        ordering = ["-created_at", "-id"]
+        verbose_name = "file"
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.id})"
+
+    def as_value(self) -> dict[str, Any]:
+        """The ``file`` value that workflows pass on (1-definition.md, Types)."""
+        return {
+            "file_id": self.id,
+            "name": self.name,
+            "content_type": self.content_type,
+            "size": self.size,
+            "sha256": self.sha256,
+            "url": f"/files/{self.id}/content",
+        }
+
+
+class Worker(models.Model):
+    """A worker process and its last sign of life."""
+
+    id = models.CharField(primary_key=True, max_length=100)
+    host = models.CharField(max_length=255)
+    pid = models.PositiveIntegerField()
+    threads = models.PositiveIntegerField()
+    started_at = models.DateTimeField()
+    heartbeat_at = models.DateTimeField()
+    #: ``[{"execution", "task", "attempt"}]`` of what it does now.
+    doing = JsonField(default=list)
+
+    class Meta:
+        """Oldest first."""
+
+        ordering = ["started_at", "id"]
+
+    def __str__(self) -> str:
+        return f"{self.host}:{self.pid}"
+
+
+class SigningSecret(models.Model):
+    """The installation's own webhook signing secret; a retired one still signs beside it for a day."""
+
+    #: Encrypted ``whsec_…``.
+    secret = models.TextField()
+    created_at = models.DateTimeField(db_default=Now())
+    retired_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        """Newest first."""
+
+        ordering = ["-id"]
+
+    def __str__(self) -> str:
+        return f"signing secret {self.pk}"
+
+
+class IdempotencyKey(models.Model):
+    """The first answer to an ``Idempotency-Key``, for 24 hours."""
+
+    key = models.CharField(max_length=600, unique=True)
+    request_hash = models.CharField(max_length=64)
+    execution = models.ForeignKey(Execution, on_delete=models.CASCADE)
+    created_at = models.DateTimeField(db_default=Now())
+
+    def __str__(self) -> str:
+        return self.key

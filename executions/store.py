@@ -1,0 +1,342 @@
+"""The one writer of executions and task runs.
+
+Every function is one transaction that starts by locking the execution, so that a completion is committed once,
+together with what it makes ready, its events, its webhook deliveries and its doorbells.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from random import uniform
+from typing import Any
+
+from django.db import connection, transaction
+from django.db.models import QuerySet
+from django.db.models.functions import Now
+
+from dataflow.lib.fields import dump_json
+from executions import files, queue, webhooks
+from executions.definitions import DefinitionBroken, definition_of
+from executions.engine.outcomes import Completed, Failed, Notes, Outcome, complete, fail, release
+from executions.engine.planner import Claim, plan, prepare, startable
+from executions.engine.run import EndedTry, Run
+from executions.engine.state import ExecutionStatus, TaskState, TaskStatus
+from executions.models import Attempt, Event, Execution, TaskRun
+from tasks_lib import registry
+from workflows.definition import Definition, Task
+
+logger = logging.getLogger(__name__)
+
+#: Ready work that no worker took by then is rung for again (a doorbell was lost).
+RING_AGAIN = timedelta(seconds=15)
+#: Inputs are kept to be looked at; a longer value is cut.
+SHOWN_CHARACTERS = 64 * 1024
+#: No task type has this name: a definition that cannot run here fails by the planner's own rule for a missing type.
+BROKEN_TYPE = "missing task type"
+
+_one_writer = threading.RLock()
+
+
+@contextmanager
+def writing() -> Iterator[None]:
+    """A transaction. SQLite has one writer: threads of a process queue here instead of in its busy handler."""
+    if connection.vendor == "sqlite":
+        with _one_writer, transaction.atomic():
+            yield
+    else:
+        with transaction.atomic():
+            yield
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndOfTry:
+    """What a worker has to say of the try it claimed."""
+
+    claim: Claim
+    outcome: Outcome
+
+
+@dataclass(slots=True, kw_only=True)
+class _Loaded:
+    """A locked execution: its row, its task runs, and the run they are in the engine."""
+
+    row: Execution
+    rows: dict[str, TaskRun]
+    run: Run
+    claims: dict[str, Claim]
+    worker: str = ""
+    ended: EndOfTry | None = None
+
+
+def create(row: Execution) -> None:
+    """Insert an accepted execution with its first event and its doorbell. Call it within ``writing()``."""
+    now = database_now()
+    row.created_at, row.sequence, row.wake_at = now, 1, now + RING_AGAIN
+    row.save(force_insert=True)
+    Event.objects.create(execution=row, sequence=1, type="execution.created", at=now)
+    queue.ring(row.id)
+
+
+def step(execution_id: str, *, worker: str, ended: EndOfTry | None = None, claiming: bool = True) -> Claim | None:
+    """Take an execution one step on, in one transaction, and claim the next try for ``worker``.
+
+    With ``ended``, first settle that try; one that is no longer this worker's changes nothing. Returns ``None`` when
+    there is nothing to start: the execution has ended, or waits for what others do. A worker that is being stopped is
+    not ``claiming``: what is ready is left to others.
+    """
+    with writing():
+        loaded = _load(execution_id)
+        if loaded is None or loaded.run.status.ended:
+            return None
+        loaded.worker = worker
+        rung = _rung_for(loaded.run)
+        if ended is not None and not _settle(loaded, ended):
+            return None
+        claim = _claim_next(loaded, claiming=claiming)
+        others = _others_ready(loaded.run)
+        _save(loaded, wake_at=_wake_at(loaded.run, others))
+        queue.ring(execution_id, times=len(others - rung))
+    return claim
+
+
+def cancel(execution_id: str, *, reason: str, by: str) -> ExecutionStatus:
+    """Cancel an execution that has not ended; returns the status it has then (an ended one keeps its own)."""
+    with writing():
+        loaded = _load(execution_id)
+        if loaded is None:
+            raise Execution.DoesNotExist(execution_id)
+        if not loaded.run.status.ended:
+            error = {"code": "cancelled", "message": reason or "Cancelled by hand.", "by": by, "task": None}
+            loaded.run.end(ExecutionStatus.CANCELLED, error=error, reason=reason or "The execution was cancelled.")
+            _save(loaded, wake_at=None)
+        return loaded.run.status
+
+
+def renew_leases(worker: str, task_runs: Collection[int], *, seconds: float) -> None:
+    """Extend the leases of the tries that ``worker`` still owns."""
+    until = database_now() + timedelta(seconds=seconds)
+    owned = TaskRun.objects.filter(pk__in=task_runs, worker=worker, status=TaskStatus.RUNNING)
+    with writing():
+        owned.update(lease_until=until)
+
+
+def note_progress(claim: Claim, *, fraction: float, message: str) -> None:
+    """Show how far a running try is."""
+    running = TaskRun.objects.filter(
+        execution_id=claim.execution_id, name=claim.task, attempt=claim.attempt, status=TaskStatus.RUNNING
+    )
+    with writing():
+        running.update(progress=fraction, progress_message=message[:200])
+
+
+def database_now() -> datetime:
+    """The database's clock, which leases and due times go by."""
+    with connection.cursor() as cursor:
+        if connection.vendor == "sqlite":
+            cursor.execute("SELECT strftime('%Y-%m-%dT%H:%M:%f+00:00', 'now')")
+            return datetime.fromisoformat(cursor.fetchone()[0])
+        cursor.execute("SELECT clock_timestamp()")
+        found: datetime = cursor.fetchone()[0]
+        return found
+
+
+def _rung_for(run: Run) -> set[str]:
+    """Ready tasks that a doorbell was rung for in an earlier step: the PENDING ones of a started execution."""
+    if run.status is ExecutionStatus.PENDING:
+        return set()
+    return {name for name in startable(run) if run.task(name).status is TaskStatus.PENDING}
+
+
+def _others_ready(run: Run) -> set[str]:
+    """What is ready besides the claimed task. A retry that is due becomes PENDING, which says that it was rung for."""
+    if run.status.ended:
+        return set()
+    ready = startable(run)
+    for name in ready:
+        if run.task(name).status is TaskStatus.WAITING:
+            run.move(name, TaskStatus.PENDING, due_at=None, reason="")
+    return set(ready)
+
+
+def _load(execution_id: str) -> _Loaded | None:
+    """Lock an execution and read it with its tasks; ``None`` where there is none."""
+    row = Execution.objects.select_for_update().filter(pk=execution_id).annotate(db_now=Now()).first()
+    if row is None:
+        return None
+    rows = {found.name: found for found in _task_runs(execution_id)}
+    return _Loaded(row=row, rows=rows, run=_run_of(row, rows, row.db_now), claims={})
+
+
+def _task_runs(execution_id: str) -> QuerySet[TaskRun]:
+    """The task runs of an execution, without what no decision needs."""
+    return TaskRun.objects.filter(execution_id=execution_id).defer("progress", "progress_message")
+
+
+def _run_of(row: Execution, rows: Mapping[str, TaskRun], now: datetime) -> Run:
+    return Run(
+        id=row.id,
+        workflow_id=row.workflow_id,
+        definition=_definition_of(row),
+        status=ExecutionStatus(row.status),
+        inputs=row.inputs,
+        created_at=row.created_at,
+        now=now,
+        started_at=row.started_at,
+        tasks={name: _state_of(found) for name, found in rows.items()},
+    )
+
+
+def _definition_of(row: Execution) -> Definition:
+    """The frozen definition; one that cannot run here any more has a single task that says so when it is claimed."""
+    try:
+        return definition_of(row.version_id)
+    except DefinitionBroken as broken:
+        logger.warning("%s: %s", row.id, broken)
+        task = Task(name="definition", type=BROKEN_TYPE, spelled_type=BROKEN_TYPE, inputs={})
+        return Definition(title="", description="", inputs=(), tasks=(task,), outputs=())
+
+
+#: What a task run's row and its state in the engine have in common, by the same names.
+_SHARED = (
+    "status", "attempt", "failures", "lost", "on_fallback", "repeatable", "timeout", "lease_until", "due_at",
+    "started_at", "attempt_started_at", "completed_at", "error", "reason",
+)  # fmt: skip
+
+
+def _state_of(row: TaskRun) -> TaskState:
+    shared = {name: getattr(row, name) for name in _SHARED} | {"status": TaskStatus(row.status)}
+    outputs = None if row.outputs is None else files.LazyOutputs(row.outputs, row.stored)
+    return TaskState(name=row.name, outputs=outputs, **shared)
+
+
+def _settle(loaded: _Loaded, ended: EndOfTry) -> bool:
+    """Apply the end of a try; ``False`` when the try is not this worker's any more."""
+    run, claim = loaded.run, ended.claim
+    state = run.task(claim.task)
+    if state.status is not TaskStatus.RUNNING or state.attempt != claim.attempt:
+        return False
+    task = run.definition_of(claim.task)
+    loaded.ended = ended
+    match ended.outcome:
+        case Completed(outputs=outputs, stored=stored):
+            complete(run, task, files.LazyOutputs(outputs, stored))
+        case Failed(error=error):
+            # Chance that spreads tries and hides nothing.
+            fail(run, task, error, jitter=uniform(-1, 1))  # noqa: S311
+        case _:
+            release(run, task)
+    return True
+
+
+def _claim_next(loaded: _Loaded, *, claiming: bool) -> Claim | None:
+    """Plan until a task can be claimed or there is none; without ``claiming``, only plan."""
+    while (ready := plan(loaded.run)) and claiming:
+        claim = prepare(loaded.run, ready[0], registry)
+        if claim is not None:
+            loaded.claims[claim.task] = claim
+            return claim
+    return None
+
+
+def _wake_at(run: Run, ready: Collection[str]) -> datetime | None:
+    """When somebody should look again, should nobody have come by then."""
+    if run.status.ended:
+        return None
+    times = [state.due_at for _, state in run.states() if state.status is TaskStatus.WAITING and state.due_at]
+    if run.deadline is not None:
+        times.append(run.deadline)
+    if ready:
+        times.append(run.now + RING_AGAIN)
+    return min(times, default=None)
+
+
+def _save(loaded: _Loaded, *, wake_at: datetime | None) -> None:
+    """Write what the step changed: tries, task runs, events, the execution, webhook deliveries."""
+    run, row = loaded.run, loaded.row
+    _save_ended_tries(loaded)
+    _save_task_runs(loaded)
+    row.status, row.started_at, row.completed_at = run.status, run.started_at, run.completed_at
+    row.error, row.wake_at = run.error, wake_at
+    if run.outputs is not None:
+        row.outputs, row.stored = files.keep_large(run.outputs, execution_id=row.id, task="")
+    if run.status.ended:
+        row.secrets = ""
+    first = row.sequence + 1
+    row.sequence += len(run.events)
+    changed = ["status", "started_at", "completed_at", "error", "wake_at", "outputs", "stored", "secrets", "sequence"]
+    row.save(update_fields=changed)
+    events = [
+        Event(
+            execution=row, sequence=first + place, type=event.type, task=event.task, attempt=event.attempt, at=run.now,
+            data=dict(event.data or {}),
+        )
+        for place, event in enumerate(run.events)
+    ]  # fmt: skip
+    Event.objects.bulk_create(events)
+    webhooks.queue_deliveries(row, run, events)
+
+
+def _save_ended_tries(loaded: _Loaded) -> None:
+    tries = [_attempt_of(loaded, ended) for ended in loaded.run.ended_tries]
+    Attempt.objects.bulk_create(tries)
+
+
+def shown_inputs(inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """Inputs as sent, to be looked at: a value over 64 KiB of JSON is cut to the beginning of its text."""
+    shown = {}
+    for name, value in inputs.items():
+        text = value if isinstance(value, str) else dump_json(value)
+        cut = f"{text[:SHOWN_CHARACTERS]}… ({len(text)} characters)"
+        shown[name] = value if len(text) <= SHOWN_CHARACTERS else cut
+    return shown
+
+
+def _attempt_of(loaded: _Loaded, ended: EndedTry) -> Attempt:
+    row = loaded.rows[ended.task]
+    notes = _notes_of(loaded, ended.task)
+    return Attempt(
+        task_run=row, number=ended.attempt, type=row.type, worker=row.worker, started_at=row.attempt_started_at,
+        ended_at=loaded.run.now, inputs=row.inputs, error=ended.error, usage=dict(notes.usage), log=list(notes.log),
+    )  # fmt: skip
+
+
+def _notes_of(loaded: _Loaded, task: str) -> Notes:
+    if loaded.ended is not None and loaded.ended.claim.task == task:
+        return loaded.ended.outcome.notes
+    return Notes()
+
+
+def _save_task_runs(loaded: _Loaded) -> None:
+    new: list[TaskRun] = []
+    for name in loaded.run.changed:
+        row = loaded.rows.get(name)
+        if row is None:
+            new.append(_changed_row(loaded, loaded.run.definition_of(name), TaskRun(execution=loaded.row, name=name)))
+        else:
+            _changed_row(loaded, loaded.run.definition_of(name), row).save(update_fields=_WRITTEN)
+    TaskRun.objects.bulk_create(new)
+
+
+_WRITTEN = (*_SHARED, "position", "type", "worker", "inputs", "outputs", "stored", "usage", "log")
+
+
+def _changed_row(loaded: _Loaded, task: Task, row: TaskRun) -> TaskRun:
+    state = loaded.run.task(task.name)
+    for name in _SHARED:
+        setattr(row, name, getattr(state, name))
+    row.position = loaded.run.place_of(task.name)
+    ended = loaded.ended
+    if ended is not None and ended.claim.task == task.name:
+        row.usage, row.log = dict(ended.outcome.notes.usage), list(ended.outcome.notes.log)
+        if isinstance(ended.outcome, Completed):
+            row.outputs, row.stored = dict(ended.outcome.outputs), dict(ended.outcome.stored)
+    if (claim := loaded.claims.get(task.name)) is not None:
+        row.type, row.worker, row.inputs = claim.type, loaded.worker, shown_inputs(claim.inputs)
+        row.usage, row.log = {}, []
+    row.type = row.type or task.type
+    return row

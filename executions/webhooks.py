@@ -1,0 +1,123 @@
+"""Which events go to a webhook, and what they say. Stored with the state change; ``deliveries`` sends them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from dataflow.lib.fields import dump_json
+from executions import files, queue
+from executions.engine.run import Run
+from executions.models import Delivery, DeliveryStatus, Event, Execution
+
+#: What a subscription without ``events`` gets.
+DEFAULT_EVENTS = ("started", "completed", "failed", "cancelled")
+#: A body stays under this many bytes (4-execution.md, Webhooks out).
+MAX_BODY_BYTES = 20_000
+#: A stored delivery that no worker took by then is rung for again.
+RING_AGAIN = timedelta(seconds=15)
+
+
+def subscription_of(monitoring: Mapping[str, Any] | None) -> tuple[dict[str, Any] | None, str]:
+    """A checked ``monitoring`` as ``({"url", "events"} or None, secret)``."""
+    if not monitoring:
+        return None, ""
+    webhook = monitoring.get("webhook") or {"url": monitoring.get("webhook_url")}
+    if not webhook.get("url"):
+        return None, ""
+    events = list(webhook.get("events") or DEFAULT_EVENTS)
+    return {"url": webhook["url"], "events": events}, webhook.get("secret") or ""
+
+
+def queue_deliveries(execution: Execution, run: Run, events: Sequence[Event]) -> None:
+    """Store a delivery for each event that the execution's webhook wants, in the caller's transaction."""
+    if not execution.monitoring:
+        return
+    wanted = [event for event in events if _topic(event) in execution.monitoring["events"]]
+    if not wanted:
+        return
+    # After a 410 the subscription has ended: what comes later is kept to be seen, and not sent.
+    ended = Delivery.objects.filter(execution=execution, status=DeliveryStatus.STOPPED).exists()
+    deliveries = [
+        Delivery(
+            execution=execution,
+            status=DeliveryStatus.STOPPED if ended else DeliveryStatus.PENDING,
+            sequence=event.sequence,
+            type=event.type,
+            url=execution.monitoring["url"],
+            body=body_of(execution, run, event),
+            next_attempt_at=run.now,
+            wake_at=run.now + RING_AGAIN,
+        )
+        for event in wanted
+    ]
+    Delivery.objects.bulk_create(deliveries)
+    if not ended:
+        queue.ring_delivery(execution.id)
+
+
+def body_of(execution: Execution, run: Run, event: Event) -> str:
+    """The JSON text of an event, under 20 kB: large outputs by reference, then fewer tasks."""
+    data: dict[str, Any] = {
+        "workflow_execution_id": execution.id,
+        "workflow_id": execution.workflow_id,
+        "workflow_version": execution.workflow_version,
+        "status": execution.status,
+        "created_at": timestamp(execution.created_at),
+        "started_at": timestamp(execution.started_at),
+        "completed_at": timestamp(execution.completed_at),
+        "tasks": [{"name": task.name, "status": state.status.value} for task, state in run.states()],
+        "outputs": files.shown_outputs(execution.outputs, execution.stored) or {},
+        "error": execution.error,
+    }
+    if event.type == "execution.started":
+        # Of that moment, also where the same step brought the end.
+        data |= {"status": "RUNNING", "completed_at": None, "outputs": {}, "error": None}
+    if event.task:
+        data["task"] = {"name": event.task, "attempt": event.attempt, **event.data}
+    message = {"type": event.type, "timestamp": timestamp(event.at), "sequence": event.sequence, "data": data}
+    return _bounded(message, f"/workflows/{execution.workflow_id}/executions/{execution.id}")
+
+
+def timestamp(moment: datetime | None) -> str | None:
+    """RFC 3339 in UTC with ``Z``."""
+    return None if moment is None else moment.isoformat().replace("+00:00", "Z")
+
+
+def _topic(event: Event) -> str:
+    kind, _, name = event.type.partition(".")
+    return "task" if kind == "task" else name
+
+
+def _bounded(message: dict[str, Any], url: str) -> str:
+    """``message`` as JSON under the limit, with ``url`` where a value had to be left out."""
+    data = message["data"]
+    for shorten in (_outputs_by_reference, _error_cut, _tasks_cut):
+        text = dump_json(message)
+        if len(text.encode()) < MAX_BODY_BYTES:
+            return text
+        shorten(data, url)
+    return dump_json(message)
+
+
+def _outputs_by_reference(data: dict[str, Any], url: str) -> None:
+    data["outputs"] = {name: _by_reference(value, url) for name, value in data["outputs"].items()}
+
+
+def _by_reference(value: Any, url: str) -> Any:
+    size = len(dump_json(value).encode())
+    return value if size <= 512 else {"url": url, "size": size}
+
+
+def _error_cut(data: dict[str, Any], url: str) -> None:
+    for holder in (data, data.get("task") or {}):
+        if (error := holder.get("error")) is not None:
+            holder["error"] = {"code": error["code"], "message": error["message"][:1000], "url": url}
+
+
+def _tasks_cut(data: dict[str, Any], url: str) -> None:
+    """So many tasks that their names alone are too long: those at work or failed first, the rest at ``tasks_url``."""
+    telling = [task for task in data["tasks"] if task["status"] in ("RUNNING", "FAILED", "WAITING")]
+    data["tasks"], data["tasks_url"] = telling[:100], url
+    data["outputs"] = {} if len(dump_json(data["outputs"])) > 4000 else data["outputs"]

@@ -1,0 +1,103 @@
+"""Keeps the worker processes of this machine alive, and stops them with grace.
+
+The processes take jobs from django-q2's broker themselves. Its own cluster hands them on through a pipe, whose lock a
+killed worker takes with it (../shared/notes/django-q2.md, finding 2): here one process cannot silence the others.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+from multiprocessing.connection import wait
+from multiprocessing.context import ForkProcess
+
+from django.db import connections
+
+from executions.worker.process import GRACE_SECONDS, LET_GO_SECONDS, WorkerProcess
+
+logger = logging.getLogger(__name__)
+
+_PR_SET_PDEATHSIG = 1
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+#: Beyond the grace that the processes give themselves.
+_KILL_AFTER = GRACE_SECONDS + LET_GO_SECONDS + 5.0
+#: Seconds before a process that died soon after its start is started again.
+_BACKOFF = 1.0
+
+
+class Cluster:
+    """The worker processes of one machine."""
+
+    def __init__(self, *, processes: int, threads: int) -> None:
+        self._processes: list[ForkProcess | None] = [None] * processes
+        self._started = [0.0] * processes
+        self._threads = threads
+        self._stop = threading.Event()
+
+    def run(self) -> None:
+        """Start the processes, start those again that die, and stop them all on SIGTERM or SIGINT."""
+        for number in _SIGNALS:
+            signal.signal(number, self._on_signal)
+        while not self._stop.is_set():
+            self._start_missing()
+            alive = [process.sentinel for process in self._processes if process is not None]
+            wait(alive, timeout=0.5)
+        self._finish()
+
+    def _on_signal(self, *_: object) -> None:
+        self._stop.set()
+
+    def _start_missing(self) -> None:
+        for place, process in enumerate(self._processes):
+            if process is not None and process.is_alive():
+                continue
+            if process is not None:
+                logger.error("Worker process %s ended with %s; starting another.", process.pid, process.exitcode)
+                self._stop.wait(_BACKOFF if time.monotonic() - self._started[place] < _BACKOFF else 0.0)
+            if not self._stop.is_set():
+                self._start(place)
+
+    def _start(self, place: int) -> None:
+        connections.close_all()  # a connection does not survive a fork
+        context = multiprocessing.get_context("fork")
+        process = context.Process(target=_child, args=(self._threads, place == 0, os.getpid()), name=f"worker-{place}")
+        # A signal that comes right after the fork waits until the child no longer has this process's handlers.
+        signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+        try:
+            process.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+        self._processes[place], self._started[place] = process, time.monotonic()
+
+    def _finish(self) -> None:
+        alive = [process for process in self._processes if process is not None and process.is_alive()]
+        for process in alive:
+            process.terminate()
+        end = time.monotonic() + _KILL_AFTER
+        for process in alive:
+            process.join(max(0.0, end - time.monotonic()))
+            if process.is_alive():
+                logger.error("Worker process %s did not stop; killing it.", process.pid)
+                process.kill()
+
+
+def _child(threads: int, sweeps: bool, parent: int) -> None:  # noqa: FBT001 - arguments of a process are positional
+    for number in _SIGNALS:
+        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+    _die_with(parent)
+    WorkerProcess(threads=threads, sweeps=sweeps).run()
+
+
+def _die_with(parent: int) -> None:
+    """Ask Linux for a SIGTERM when the parent dies, so that it leaves no orphans."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() != parent:
+            os.kill(os.getpid(), signal.SIGTERM)

@@ -1,0 +1,131 @@
+"""What a running try may use: the platform's side of ``tasks_lib.base.TaskContext``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from tempfile import SpooledTemporaryFile
+from typing import IO, Any, Literal
+
+from dataflow.lib.cancellation import Cancellation
+from dataflow.lib.egress import Egress
+from dataflow.lib.errors import TaskError
+from executions import files
+from executions.engine.outcomes import Notes
+from executions.engine.planner import Claim
+from executions.outside import OPENAI_KEY, Provider, egress, own_secret, provider_for
+from executions.worker.database import release_connection
+from tasks_lib import registry
+from tasks_lib.base import Files
+
+MAX_LOG_LINES = 1000
+MAX_LOG_CHARACTERS = 64 * 1024
+
+
+@dataclass(slots=True, kw_only=True)
+class TryFiles:
+    """Files of one try."""
+
+    claim: Claim
+    http: Egress
+
+    @contextmanager
+    def create(
+        self, name: str, content_type: str, *, metadata: Mapping[str, Any] | None = None
+    ) -> Iterator[files.Writer]:
+        """A new file, linked to the execution."""
+        execution_id, task = self.claim.execution_id, self.claim.task
+        with files.creating(name, content_type, metadata=metadata, execution_id=execution_id, task=task) as writer:
+            yield writer
+        release_connection()
+
+    @contextmanager
+    def open(self, value: Mapping[str, Any]) -> Iterator[IO[bytes]]:
+        """The content of a file value; one that is only a URL is fetched under the rules of ``web.download``."""
+        if value.get("file_id"):
+            with files.open_stored(value["file_id"]) as content:
+                release_connection()  # reading it may take as long as the other side likes
+                yield content
+        elif value.get("url"):
+            with self._fetched(value["url"]) as content:
+                yield content
+        else:
+            raise TaskError("validation", "A file value needs `file_id` or `url`.")
+
+    @contextmanager
+    def _fetched(self, url: str) -> Iterator[IO[bytes]]:
+        with SpooledTemporaryFile(max_size=1024 * 1024) as spool:
+            with self.http.request("GET", url, timeout=self.claim.timeout, max_bytes=files.MAX_BYTES) as answer:
+                if not 200 <= answer.status < 300:
+                    raise TaskError("communication", f"{url} answered {answer.status}.", retryable=answer.status >= 500)
+                for chunk in answer.iter_bytes():
+                    spool.write(chunk)
+            spool.seek(0)
+            yield spool
+
+
+@dataclass(slots=True, kw_only=True)
+class TryContext:
+    """One try's context; also what the heartbeat reads of it. ``now`` lines of the log are this machine's clock."""
+
+    claim: Claim
+    cancellation: Cancellation
+    http: Egress
+    files: Files
+    idempotency_key: str
+    provider: Provider
+    openai_base_url: str | None
+    fraction: float | None = None
+    message: str = ""
+    _log: list[dict[str, Any]] = field(default_factory=list)
+    _usage: dict[str, Any] = field(default_factory=dict)
+
+    def progress(self, fraction: float, message: str = "") -> None:
+        """Remember how far the try is; the heartbeat writes it within a second."""
+        self.fraction, self.message = min(max(fraction, 0.0), 1.0), message
+
+    def log(self, message: str, *, level: Literal["debug", "info", "warning", "error"] = "info") -> None:
+        """Add a line, up to 1,000 of 64 KiB."""
+        if len(self._log) < MAX_LOG_LINES:
+            at = datetime.now(UTC).isoformat().replace("+00:00", "Z")
+            self._log.append({"at": at, "level": level, "message": message[:MAX_LOG_CHARACTERS]})
+
+    def usage(self, **amounts: Any) -> None:
+        """Record amounts; numbers given twice add up."""
+        for name, amount in amounts.items():
+            before = self._usage.get(name)
+            adds = isinstance(amount, int | float) and isinstance(before, int | float)
+            self._usage[name] = before + amount if adds else amount
+
+    def secret(self, name: str) -> str | None:
+        """A secret by name; the execution's own comes first."""
+        return self.provider.key if name == OPENAI_KEY else None
+
+    def notes(self) -> Notes:
+        """What the try leaves besides its result."""
+        return Notes(usage=dict(self._usage), log=tuple(self._log))
+
+
+def context_for(claim: Claim) -> TryContext:
+    """A fresh context, its deadline running from now."""
+    cancellation = Cancellation(claim.timeout)
+    http = egress().bound_to(cancellation)
+    provider = _provider_of(claim)
+    return TryContext(
+        claim=claim,
+        cancellation=cancellation,
+        http=http,
+        files=TryFiles(claim=claim, http=http),
+        idempotency_key=f"{claim.execution_id}/{claim.task}",
+        provider=provider,
+        openai_base_url=provider.base_url,
+    )
+
+
+def _provider_of(claim: Claim) -> Provider:
+    """The provider as this execution sees it; its own key is only looked up for types that use one."""
+    task_type = registry.get(claim.type)
+    uses_key = task_type is not None and OPENAI_KEY in task_type.secrets
+    return provider_for(own_secret(claim.execution_id, OPENAI_KEY) if uses_key else None)

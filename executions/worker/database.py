@@ -1,0 +1,59 @@
+"""Database connections of a worker process: many threads, few connections."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from django.db import DatabaseError, InterfaceError, OperationalError, connection, connections
+
+logger = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
+
+#: PostgreSQL connections of one worker process.
+POOL_SIZE = 10
+_PATIENCE_SECONDS = 60.0
+
+
+def pool_connections() -> None:
+    """Give this process its own pool on PostgreSQL. Only after the fork: a pool does not survive one."""
+    settings = connections.settings["default"]
+    if settings["ENGINE"] == "django.db.backends.postgresql":
+        settings["CONN_MAX_AGE"] = 0
+        settings["OPTIONS"] = settings["OPTIONS"] | {"pool": {"min_size": 1, "max_size": POOL_SIZE, "timeout": 30}}
+
+
+def release_connection() -> None:
+    """Hand this thread's connection back to the pool before it waits for something else. SQLite's stays open."""
+    if connection.settings_dict["OPTIONS"].get("pool"):
+        connection.close()
+
+
+def persist(write: Callable[[], Result]) -> Result:
+    """Call ``write`` until the database takes it, for up to a minute: it may be restarting.
+
+    Only for what may be done twice: every transaction of the store is fenced by its attempt.
+    """
+    end = time.monotonic() + _PATIENCE_SECONDS
+    pause = 0.1
+    while True:
+        try:
+            return write()
+        except (OperationalError, InterfaceError) as error:
+            if time.monotonic() > end:
+                raise
+            logger.warning("The database did not answer (%s); trying again.", str(error).strip())
+        drop_connection()
+        time.sleep(pause)
+        pause = min(pause * 2, 2.0)
+
+
+def drop_connection() -> None:
+    """Close this thread's connection, whatever state it is in."""
+    try:
+        connection.close()
+    except DatabaseError:
+        connection.connection = None

@@ -1,0 +1,167 @@
+"""A process as a worker: the tries it runs, their leases, and its sign of life."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+
+from django.db import DatabaseError
+
+from dataflow.lib.errors import TaskError
+from dataflow.lib.ids import new_id
+from executions import store
+from executions.engine.outcomes import LEASE_SECONDS, Failed, Outcome, Released
+from executions.engine.planner import Claim
+from executions.engine.state import TaskStatus
+from executions.models import TaskRun, Worker
+from executions.worker.context import TryContext, context_for
+from executions.worker.database import drop_connection, persist, release_connection
+from executions.worker.runner import run_try
+
+logger = logging.getLogger(__name__)
+
+#: Seconds between looks at whether running tries were cancelled, and between renewals and signs of life.
+LOOK_SECONDS = 1.0
+BEAT_SECONDS = 10.0
+#: A try that ignores its deadline for so long loses its lease (longer than BEAT_SECONDS, so that it was renewed once
+#: after the deadline: that tells an overrun from a dead worker).
+OVERRUN_SECONDS = 15.0
+
+
+@dataclass(eq=False, slots=True)
+class Running:
+    """A try this process is at."""
+
+    claim: Claim
+    context: TryContext
+    started: float = field(default_factory=time.monotonic)
+    shown: tuple[float | None, str] = (None, "")
+
+    def renewable(self) -> bool:
+        """Whether it is within its deadline, or not long past it."""
+        return time.monotonic() < self.started + self.claim.timeout + OVERRUN_SECONDS
+
+
+class Node:
+    """One worker process. ``start`` shows it to the others and begins the heartbeat."""
+
+    def __init__(self, *, threads: int) -> None:
+        self.id = new_id("wk")
+        self.threads = threads
+        self.stopping = False
+        self._running: dict[tuple[str, str, int], Running] = {}
+        self._lock = threading.Lock()
+        self._stopped = threading.Event()
+        self._heart = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
+
+    def start(self) -> None:
+        """Insert the worker's row and start the heartbeat."""
+        persist(self._show)
+        self._heart.start()
+
+    def stop(self) -> None:
+        """End the heartbeat and take the worker's row away."""
+        self._stopped.set()
+        self._heart.join()
+        persist(lambda: Worker.objects.filter(pk=self.id).delete())
+
+    def carry(self, execution_id: str) -> None:
+        """Take an execution as far as it can go without waiting."""
+        claim = persist(partial(store.step, execution_id, worker=self.id, claiming=not self.stopping))
+        while claim is not None:
+            outcome = self._run(claim)
+            ended = store.EndOfTry(claim=claim, outcome=outcome)
+            claim = persist(partial(store.step, execution_id, worker=self.id, ended=ended, claiming=not self.stopping))
+
+    @property
+    def busy(self) -> int:
+        """How many tries are running."""
+        return len(self._running)
+
+    def release_all(self) -> None:
+        """Interrupt what runs; the tries go back to be taken by others."""
+        self.stopping = True
+        for running in self._snapshot():
+            running.context.cancellation.stop(TaskError("worker_lost", "The worker is being stopped."))
+
+    def _run(self, claim: Claim) -> Outcome:
+        context = context_for(claim)
+        release_connection()
+        with self._registered(Running(claim, context)):
+            outcome = run_try(claim, context)
+        stopped = context.cancellation.error
+        if self.stopping and isinstance(outcome, Failed) and stopped is not None and stopped.code == "worker_lost":
+            return Released(notes=outcome.notes)
+        return outcome
+
+    @contextmanager
+    def _registered(self, running: Running) -> Iterator[None]:
+        key = (running.claim.execution_id, running.claim.task, running.claim.attempt)
+        with self._lock:
+            self._running[key] = running
+        try:
+            yield
+        finally:
+            with self._lock:
+                del self._running[key]
+
+    def _snapshot(self) -> list[Running]:
+        with self._lock:
+            return list(self._running.values())
+
+    def _beat(self) -> None:
+        last = time.monotonic()
+        while not self._stopped.wait(LOOK_SECONDS):
+            due = time.monotonic() - last >= BEAT_SECONDS
+            try:
+                self._look(renew=due)
+                if due:
+                    last = time.monotonic()
+                    self._show()
+                release_connection()
+            except DatabaseError as error:
+                logger.warning("Heartbeat: the database did not answer (%s).", str(error).strip())
+                drop_connection()
+
+    def _look(self, *, renew: bool) -> None:
+        """Stop tries that are not this worker's any more, renew the leases of the others, show progress."""
+        running = self._snapshot()
+        if not running:
+            return
+        mine = TaskRun.objects.filter(worker=self.id, status=TaskStatus.RUNNING)
+        owned = {row[1:]: row[0] for row in mine.values_list("pk", "execution_id", "name", "attempt")}
+        renewed: list[int] = []
+        for one in running:
+            key = (one.claim.execution_id, one.claim.task, one.claim.attempt)
+            if key not in owned:
+                one.context.cancellation.stop(TaskError("cancelled", "The execution does not want this try any more."))
+                continue
+            if one.renewable():
+                renewed.append(owned[key])
+            self._show_progress(one)
+        if renew and renewed:
+            store.renew_leases(self.id, renewed, seconds=LEASE_SECONDS)
+
+    def _show_progress(self, running: Running) -> None:
+        now = (running.context.fraction, running.context.message)
+        if now != running.shown and now[0] is not None:
+            running.shown = now
+            store.note_progress(running.claim, fraction=now[0], message=now[1])
+
+    def _show(self) -> None:
+        now = store.database_now()
+        doing = [
+            {"execution": one.claim.execution_id, "task": one.claim.task, "attempt": one.claim.attempt}
+            for one in self._snapshot()
+        ]
+        first = {"host": socket.gethostname()[:255], "pid": os.getpid(), "threads": self.threads, "started_at": now}
+        seen = {"heartbeat_at": now, "doing": doing}
+        with store.writing():
+            Worker.objects.update_or_create(pk=self.id, defaults=seen, create_defaults=first | seen)

@@ -1,0 +1,99 @@
+"""Runs one try: calls the task type, checks what it gives back, and turns every ending into an outcome."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+from dataflow.lib.errors import TaskError
+from dataflow.lib.jsonvalues import clean_json
+from executions import files
+from executions.engine.outcomes import Completed, Failed, Notes, Outcome
+from executions.engine.planner import Claim
+from executions.worker.context import TryContext
+from executions.worker.database import persist
+from tasks_lib import registry
+from tasks_lib.base import TaskType
+from workflows.definition.problems import kind
+from workflows.definition.values import is_of_type, named
+
+logger = logging.getLogger(__name__)
+
+MAX_MESSAGE_CHARACTERS = 8000
+
+
+def run_try(claim: Claim, context: TryContext) -> Outcome:
+    """Run a claimed try to its end. Never raises: what goes wrong in a task is its failure, not the worker's."""
+    task_type = registry.get(claim.type)
+    if task_type is None:
+        return _failed(TaskError("validation", f"This worker has no task type {claim.type}."), context)
+    try:
+        given = task_type.run(context, **claim.inputs)
+        outputs = _checked(task_type, given) | _missing_for(claim)
+        renamed = outputs | {rename.name: outputs.get(rename.source) for rename in claim.renames}
+        keep = partial(files.keep_large, renamed, execution_id=claim.execution_id, task=claim.task)
+        inline, stored = persist(keep)  # a database that restarts must not fail a task that is done
+    except TaskError as error:
+        return _failed(context.cancellation.error or error, context)
+    except Exception as error:
+        logger.exception("%s %s: %s failed unexpectedly.", claim.execution_id, claim.task, claim.type)
+        stopped = context.cancellation.error
+        unexpected = TaskError("runtime", f"{type(error).__name__}: {error}")
+        return _failed(stopped or unexpected, context)
+    return Completed(outputs=inline, stored=stored, notes=_storable(context.notes()))
+
+
+def _failed(error: TaskError, context: TryContext) -> Failed:
+    """The failure with nothing in it that a database refuses: messages quote pages and models."""
+    return Failed(
+        error=TaskError(
+            error.code,
+            clean_json(error.message[:MAX_MESSAGE_CHARACTERS]),
+            retryable=error.retryable,
+            retry_after=error.retry_after,
+            details=_cleaned(error.details),
+        ),
+        notes=_storable(context.notes()),
+    )
+
+
+def _storable(notes: Notes) -> Notes:
+    return Notes(usage=_cleaned(notes.usage), log=tuple(clean_json(list(notes.log))))
+
+
+def _cleaned(values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Small values that a task type notes; what is not JSON is noted as its text."""
+    cleaned = {}
+    for name, value in values.items():
+        try:
+            cleaned[name] = clean_json(value)
+        except ValueError:
+            cleaned[name] = clean_json(repr(value)[:MAX_MESSAGE_CHARACTERS])
+    return cleaned
+
+
+def _checked(task_type: TaskType, given: Mapping[str, Any]) -> dict[str, Any]:
+    """What the type gave, cleaned and held to its description. Raises ``TaskError('output_invalid')``."""
+    known = {field.name: field for field in task_type.outputs}
+    if unknown := sorted(set(given) - set(known)):
+        raise TaskError("output_invalid", f"{task_type.name} gave {', '.join(unknown)}, which it does not describe.")
+    outputs: dict[str, Any] = {}
+    for name, field in known.items():
+        try:
+            outputs[name] = clean_json(given.get(name))
+        except ValueError as error:
+            raise TaskError("output_invalid", f"Output {name} of {task_type.name}: {error}") from error
+        if outputs[name] is not None and not is_of_type(outputs[name], field.type):
+            wanted = f"must be {named(field.type)}, not {kind(outputs[name])}"
+            raise TaskError("output_invalid", f"Output {name} of {task_type.name} {wanted}.")
+    return outputs
+
+
+def _missing_for(claim: Claim) -> dict[str, Any]:
+    """A fallback gives null for the outputs of the type it stands in for that it does not have itself."""
+    fallback, replaced = registry.get(claim.type), registry.get(claim.stands_in_for) if claim.stands_in_for else None
+    if fallback is None or replaced is None:
+        return {}
+    return {field.name: None for field in replaced.outputs if field.name not in {own.name for own in fallback.outputs}}
