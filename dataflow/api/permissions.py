@@ -1,0 +1,76 @@
+"""Who may: in development everybody on this machine, else signed-in users; changes need staff."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from django.conf import settings
+from django.contrib.auth.views import redirect_to_login
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+from django.views.generic import View
+from rest_framework.permissions import SAFE_METHODS, BasePermission
+from rest_framework.request import Request
+
+if TYPE_CHECKING:  # REST framework reads this module while it loads its views
+    from rest_framework.views import APIView
+
+
+def is_open_to(request: HttpRequest) -> bool:
+    """Whether the installation is open to this caller: development, and the caller is on this machine.
+
+    A web page from elsewhere that makes this machine's browser call is not let in.
+    """
+    if not settings.DEBUG or "X-Forwarded-For" in request.headers:
+        return False
+    try:
+        local = ip_address(request.META.get("REMOTE_ADDR", "")).is_loopback
+    except ValueError:
+        return False
+    return local and not _from_another_site(request)
+
+
+def may(request: HttpRequest) -> bool:
+    """Whether this caller may make this request: signed-in users read, staff change."""
+    if is_open_to(request):
+        return True
+    user = request.user
+    return user.is_authenticated and (request.method in SAFE_METHODS or user.is_staff)
+
+
+class ApiAccess(BasePermission):
+    """The rule for API clients."""
+
+    message = "Sign in, or ask for the right to do this. With DEBUG=1 the API is open on loopback."
+
+    def has_permission(self, request: Request, view: APIView) -> bool:
+        """Whether this request may be made."""
+        return may(request._request) or _signed_in_may(request)  # noqa: SLF001 - REST framework's way to the request
+
+
+def _signed_in_may(request: Request) -> bool:
+    """The same for who signed in by the API's own authentication."""
+    return request.user.is_authenticated and (request.method in SAFE_METHODS or bool(request.user.is_staff))
+
+
+class PageAccess(View):
+    """The rule for pages: who is not signed in is sent to the login."""
+
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        """Let in, send to the login, or refuse."""
+        if may(request):
+            return super().dispatch(request, *args, **kwargs)
+        if request.user.is_authenticated or _from_another_site(request):
+            raise PermissionDenied("Your account may look, not change.")
+        return redirect_to_login(request.get_full_path(), settings.LOGIN_URL)
+
+
+def _from_another_site(request: HttpRequest) -> bool:
+    if request.headers.get("Sec-Fetch-Site") == "cross-site":
+        # A link on another site may open a page; it may not send a form.
+        return request.method not in SAFE_METHODS or request.headers.get("Sec-Fetch-Mode") != "navigate"
+    origin = request.headers.get("Origin")
+    return bool(origin) and origin != "null" and urlsplit(origin or "").netloc != request.get_host()

@@ -1,0 +1,54 @@
+"""Reading parameters of the query string, refusing what no database takes."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from datetime import datetime
+
+from django.utils.dateparse import parse_datetime
+from rest_framework.request import Request
+
+from dataflow.api.pagination import bad_parameter
+
+
+def text_parameter(request: Request, name: str, *, max_length: int = 200) -> str:
+    """A text, empty when it was not given."""
+    text = request.query_params.get(name, "")
+    if len(text) > max_length or "\0" in text:
+        raise bad_parameter(name, f"`{name}` is a text of at most {max_length} characters.")
+    return text
+
+
+def choices_parameter(request: Request, name: str, known: Collection[str]) -> list[str]:
+    """Values out of ``known``, given several times or separated by commas, without regard to case."""
+    given = [value.strip().upper() for text in request.query_params.getlist(name) for value in text.split(",")]
+    chosen = [value for value in given if value]
+    if unknown := [value for value in chosen if value not in known]:
+        raise bad_parameter(name, f"`{name}` is one of {', '.join(known)}, not {unknown[0][:40]}.")
+    return chosen
+
+
+def time_parameter(request: Request, name: str) -> datetime | None:
+    """A moment, RFC 3339 with its zone; ``None`` when it was not given."""
+    text = request.query_params.get(name, "")
+    if not text:
+        return None
+    try:
+        moment = parse_datetime(text.replace(" ", "+"))
+    except ValueError:
+        moment = None
+    if moment is None or moment.tzinfo is None:
+        raise bad_parameter(name, f"`{name}` is a time such as 2026-11-23T08:00:00Z.")
+    return moment
+
+
+def number_parameter(request: Request, name: str, *, maximum: float) -> float:
+    """A number from 0 to ``maximum``, 0 when it was not given."""
+    text = request.query_params.get(name, "0")
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
+    if not 0 <= number <= maximum:
+        raise bad_parameter(name, f"`{name}` is a number from 0 to {maximum:g}.")
+    return number

@@ -1,0 +1,85 @@
+"""Every address. Paths work with and without a trailing slash, with no redirect."""
+
+from __future__ import annotations
+
+from django.contrib import admin
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.urls import URLPattern, URLResolver, include, path, re_path
+
+from dataflow import pages as site_pages
+from dataflow.api import errors
+from dataflow.api.negotiation import by_accept, wants_page
+from dataflow.health import HealthView, ReadyView
+from dataflow.lib.errors import ApiProblem, not_found
+from dataflow.task_types import TaskTypesView, TaskTypeView
+from executions import api as executions
+from executions import pages as execution_pages
+from workflows import api as workflows
+from workflows import pages as workflow_pages
+
+_WORKFLOW = r"workflows/(?P<workflow_id>wf-[a-z0-9]{1,37})"
+_EXECUTION = rf"{_WORKFLOW}/executions/(?P<execution_id>we-[a-z0-9]{{1,37}})"
+_VERSION = rf"{_WORKFLOW}/versions/(?P<number>[0-9]{{1,9}})"
+_FILE = r"files/(?P<file_id>fl-[a-z0-9]{1,37})"
+
+#: Addresses that people and programs share: ``(pattern, API, page)``.
+_SHARED = (
+    (r"workflows", workflows.WorkflowsView, workflow_pages.WorkflowListPage),
+    (_WORKFLOW, workflows.WorkflowView, workflow_pages.WorkflowPage),
+    (rf"{_WORKFLOW}/versions", workflows.VersionsView, workflow_pages.VersionListPage),
+    (_VERSION, workflows.VersionView, workflow_pages.VersionPage),
+    (rf"{_WORKFLOW}/executions", executions.ExecutionsView, execution_pages.ExecutionListPage),
+    (_EXECUTION, executions.ExecutionView, execution_pages.ExecutionPage),
+    (r"executions", executions.AllExecutionsView, execution_pages.ExecutionListPage),
+    (r"task-types", TaskTypesView, site_pages.TaskTypeListPage),
+    (r"task-types/(?P<name>[A-Za-z0-9._-]{1,100})", TaskTypeView, site_pages.TaskTypePage),
+)
+
+#: Addresses that only programs use.
+_API = (
+    (r"workflows/validate", workflows.ValidateView),
+    (rf"{_VERSION}/restore", workflows.RestoreView),
+    (rf"{_EXECUTION}/cancel", executions.CancelView),
+    (r"files", executions.FilesView),
+    (_FILE, executions.FileView),
+    (rf"{_FILE}/content", executions.FileContentView),
+    (r"healthz", HealthView),
+    (r"readyz", ReadyView),
+)
+
+urlpatterns: list[URLPattern | URLResolver] = [
+    path("admin/", admin.site.urls),
+    path("", include("dataflow.pages_urls")),
+    *(re_path(rf"^{pattern}/?$", view.as_view()) for pattern, view in _API),
+    *(re_path(rf"^{pattern}/?$", by_accept(api=api.as_view(), page=page.as_view())) for pattern, api, page in _SHARED),
+]
+
+
+def handler400(_request: HttpRequest, exception: Exception) -> HttpResponse:
+    """What cannot be read as a request."""
+    return errors.bad_request(exception)
+
+
+def handler403(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """Who may not."""
+    problem = errors.as_problem(exception)
+    if wants_page(request) and problem is not None:
+        return _page(request, problem)
+    return errors.forbidden()
+
+
+def handler404(request: HttpRequest, _exception: Exception) -> HttpResponse:
+    """No such address."""
+    if wants_page(request):
+        return _page(request, not_found("page", request.path[:200]))
+    return errors.not_found_at(request)
+
+
+def handler500(_request: HttpRequest) -> HttpResponse:
+    """A defect of ours; it is in the log."""
+    return errors.server_error()
+
+
+def _page(request: HttpRequest, problem: ApiProblem) -> HttpResponse:
+    return render(request, "problem.html", {"problem": problem, "back": "/"}, status=problem.status)

@@ -1,0 +1,1 @@
+"""What should run: workflows and their frozen versions."""
