@@ -1,0 +1,11 @@
+"""ASGI entry point, for servers such as uvicorn or granian."""
+
+from __future__ import annotations
+
+import os
+
+from django.core.asgi import get_asgi_application
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "dataflow.settings")
+
+application = get_asgi_application()
