@@ -1,0 +1,141 @@
+"""The contract of a task type. A new type is one file in ``tasks_lib/types`` with one ``TaskType`` subclass."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import IO, TYPE_CHECKING, Any, ClassVar, Literal, Protocol
+
+from dataflow.lib.cancellation import Cancellation
+
+if TYPE_CHECKING:  # it imports `requests`: task types must stay quick to import
+    from dataflow.lib.egress import Egress
+
+ValueType = Literal["text", "number", "boolean", "file", "object", "list", "any"]
+JsonValue = Any  # None | bool | int | float | str | list[JsonValue] | dict[str, JsonValue]
+FileValue = dict[str, Any]  # {"file_id", "name", "content_type", "size", "sha256", "url"}
+
+
+class _Missing:
+    def __repr__(self) -> str:
+        return "MISSING"
+
+
+MISSING: Any = _Missing()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Field:
+    """One input or output of a task type. The checks are named and mean what they do in JSON Schema."""
+
+    name: str
+    type: ValueType
+    description: str
+    required: bool = False
+    default: JsonValue = MISSING
+    example: JsonValue = MISSING
+    aliases: tuple[str, ...] = ()
+    enum: tuple[JsonValue, ...] = ()
+    minimum: float | None = None
+    maximum: float | None = None
+    min_length: int | None = None
+    max_length: int | None = None
+
+
+class Files(Protocol):
+    """Files as streams: nothing is held whole in memory."""
+
+    def open(self, value: FileValue) -> AbstractContextManager[IO[bytes]]:
+        """Open a file value (``{"file_id": …}`` or ``{"url": …}``, fetched under the egress rules) to read."""
+
+    def create(
+        self, name: str, content_type: str, *, metadata: Mapping[str, JsonValue] | None = None
+    ) -> AbstractContextManager[FileWriter]:
+        """Create a file to write; it is stored when the block ends without an error, else nothing is kept."""
+
+
+class FileWriter(Protocol):
+    """A file being written. ``value`` is there once the block of ``Files.create`` has ended."""
+
+    def write(self, data: bytes, /) -> int:
+        """Append bytes; raises ``TaskError('too_large')`` over the limit."""
+
+    @property
+    def value(self) -> FileValue:
+        """The file value to give as an output."""
+
+
+class TaskContext(Protocol):
+    """What a running task may use of the platform."""
+
+    @property
+    def cancellation(self) -> Cancellation:
+        """Tells the task to stop, and how long it has."""
+
+    @property
+    def files(self) -> Files:
+        """Files as streams."""
+
+    @property
+    def http(self) -> Egress:
+        """The way out by HTTP, with the address rules, already bound to ``cancellation``."""
+
+    @property
+    def openai_base_url(self) -> str | None:
+        """Where the OpenAI protocol is spoken, ``None`` for OpenAI itself. The operator's: it is not checked."""
+
+    @property
+    def idempotency_key(self) -> str:
+        """The same for every try of one task of one execution: send it where the other side has such a key."""
+
+    def progress(self, fraction: float, message: str = "") -> None:
+        """Say how far the task is, 0–1."""
+
+    def log(self, message: str, *, level: Literal["debug", "info", "warning", "error"] = "info") -> None:
+        """Add a line to the log of this attempt."""
+
+    def usage(self, **amounts: JsonValue) -> None:
+        """Record what was used (``model``, ``input_tokens``, ``output_tokens``, ``characters``, ``seconds`` …)."""
+
+    def secret(self, name: str) -> str | None:
+        """A secret by name (``OPENAI_API_KEY`` is the execution's own key first), ``None`` when there is none."""
+
+
+class TaskType(ABC):
+    """A kind of task. Class attributes say everything that others derive from it."""
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    category: ClassVar[str]
+    description: ClassVar[str]
+    inputs: ClassVar[Sequence[Field]]
+    outputs: ClassVar[Sequence[Field]]
+    #: Name of the output that stands for the whole; the first one unless said otherwise.
+    default_output: ClassVar[str] = ""
+    #: Older spellings of ``name`` that mean the same type.
+    aliases: ClassVar[Sequence[str]] = ()
+    #: Seconds one try may take unless the definition says otherwise.
+    timeout: ClassVar[float] = 300.0
+    #: Whether running it twice is harmless: then a run that its worker lost is simply tried again.
+    idempotent: ClassVar[bool] = True
+    #: Secrets without which it cannot run; an execution that lacks one is refused before it is queued.
+    secrets: ClassVar[Sequence[str]] = ()
+    #: Whether the local voice server can stand in for the provider when there is no key (speech only).
+    local_voice: ClassVar[bool] = False
+    #: A working example of ``inputs`` for the catalogue.
+    example: ClassVar[Mapping[str, JsonValue]] = {}
+
+    @abstractmethod
+    def run(self, context: TaskContext, **inputs: JsonValue) -> Mapping[str, JsonValue]:
+        """Do the work.
+
+        ``inputs`` are checked against ``self.inputs``: every name canonical, defaults filled in, optional ones
+        without a default given as ``None``. Returns a value for each output (a missing one is ``None``).
+        Raises ``TaskError`` with one of the stable codes.
+        """
+
+    def is_repeatable(self, inputs: Mapping[str, JsonValue]) -> bool:
+        """Whether running it twice with these inputs is harmless (a GET is, a POST is not)."""
+        return self.idempotent

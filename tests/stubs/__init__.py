@@ -1,0 +1,1 @@
+"""Real servers on loopback for tests: plain threads, context managers, also runnable as processes of their own."""
