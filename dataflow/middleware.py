@@ -43,7 +43,7 @@ class RefusalMiddleware:
         self._get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
-        """Answer the request, unless it is for another host or has a body of unknown length."""
+        """Answer the request, unless it is for another host or has a body of unknown length or a broken cookie."""
         problem = _refusal(request)
         return self._get_response(request) if problem is None else problem_response(problem)
 
@@ -54,6 +54,10 @@ def _refusal(request: HttpRequest) -> ApiProblem | None:
     except DisallowedHost as error:
         # In development Django itself would answer with a page.
         return as_problem(error)
+    if any("\0" in value for value in request.COOKIES.values()):
+        # Quoted cookies can hold one; PostgreSQL does not take it for the key of a session.
+        detail = "A cookie holds a NUL character."
+        return ApiProblem(status=400, code="validation", title="Invalid request", detail=detail)
     if "Transfer-Encoding" in request.headers and not request.headers.get("Content-Length"):
         # Django would take the body for empty, and start an execution without its inputs.
         detail = "Send the body with its Content-Length, not in chunks."

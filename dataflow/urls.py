@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from django.contrib import admin
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.urls import URLPattern, URLResolver, include, path, re_path
+from django.views.decorators.csrf import csrf_exempt
 
 from dataflow import pages as site_pages
 from dataflow.api import errors
@@ -48,11 +49,19 @@ _API = (
     (r"readyz", ReadyView),
 )
 
+
+@csrf_exempt  # there is nothing here to protect
+def nothing_here(request: HttpRequest) -> HttpResponse:
+    """Every other address. In development Django would answer with a page of its own, to programs too."""
+    return handler404(request, Http404())
+
+
 urlpatterns: list[URLPattern | URLResolver] = [
     path("admin/", admin.site.urls),
     path("", include("dataflow.pages_urls")),
     *(re_path(rf"^{pattern}/?$", view.as_view()) for pattern, view in _API),
     *(re_path(rf"^{pattern}/?$", by_accept(api=api.as_view(), page=page.as_view())) for pattern, api, page in _SHARED),
+    re_path(r"", nothing_here),
 ]
 
 
@@ -69,16 +78,16 @@ def handler403(request: HttpRequest, exception: Exception) -> HttpResponse:
     return errors.forbidden()
 
 
-def handler404(request: HttpRequest, _exception: Exception) -> HttpResponse:
+def handler404(request: HttpRequest, exception: Exception) -> HttpResponse:  # noqa: ARG001 - Django gives it by this name
     """No such address."""
     if wants_page(request):
         return _page(request, not_found("page", request.path[:200]))
     return errors.not_found_at(request)
 
 
-def handler500(_request: HttpRequest) -> HttpResponse:
+def handler500(request: HttpRequest) -> HttpResponse:
     """A defect of ours; it is in the log."""
-    return errors.server_error()
+    return render(request, "500.html", status=500) if wants_page(request) else errors.server_error()
 
 
 def _page(request: HttpRequest, problem: ApiProblem) -> HttpResponse:

@@ -16,18 +16,20 @@ from rest_framework.views import APIView
 
 from dataflow.api.pagination import next_link, page_of
 from dataflow.api.queries import choices_parameter, number_parameter, text_parameter, time_parameter
-from dataflow.lib.errors import Problem, invalid, not_found
+from dataflow.lib.errors import ApiProblem, Problem, invalid, not_found
 from executions import files, services
 from executions.downloads import download
 from executions.engine.state import ExecutionStatus
 from executions.models import Execution, ExecutionQuerySet, StoredFile
 from executions.present import describe_execution, describe_in_list, describe_started, url_of
-from workflows.definition.problems import nearest
+from workflows.definition.problems import at, nearest, shown
 from workflows.services import get_workflow
 
 #: What the body of a start may hold.
 START_FIELDS = ("inputs", "monitoring", "workflow_version", "labels")
 MAX_WAIT_SECONDS = 60.0
+#: What multipart adds to a file, generously.
+_ENVELOPE_BYTES = 1024 * 1024
 _LOOK_SECONDS = 0.02
 _LOOK_RARELY_SECONDS = 0.25
 
@@ -58,7 +60,9 @@ class ExecutionsView(APIView):
         headers = {"Location": url_of(execution)}
         if wait:
             return Response(describe_execution(_waited(execution, wait)), status=201, headers=headers)
-        return Response(describe_started(execution), status=201, headers=headers)
+        # A repeated request gets the first answer again, whatever became of the execution.
+        started = describe_started(execution) | {"status": ExecutionStatus.PENDING}
+        return Response(started, status=201, headers=headers)
 
 
 class AllExecutionsView(APIView):
@@ -95,12 +99,21 @@ class FilesView(APIView):
 
     def post(self, request: Request) -> Response:
         """Upload one file by multipart, in a part of any name: 201 with the file value."""
+        _refuse_too_large(request)
         uploads = [upload for _, several in request.FILES.lists() for upload in several]
         if len(uploads) != 1:
             detail = f"Send exactly one file as multipart/form-data; there were {len(uploads)}."
             raise invalid(detail, [Problem(pointer="/file", code="required", detail=detail)])
         stored = services.save_upload(upload=uploads[0])
         return Response(files.describe(stored), status=201, headers={"Location": f"/files/{stored.pk}"})
+
+
+def _refuse_too_large(request: Request) -> None:
+    """Before anything of it is read, let alone written to the disk."""
+    length = request.headers.get("Content-Length") or "0"
+    if length.isdigit() and int(length[:18]) > files.MAX_BYTES + _ENVELOPE_BYTES:
+        detail = f"A file may have at most {files.MAX_BYTES // 1024 // 1024} MiB."
+        raise ApiProblem(status=413, code="too_large", title="Content too large", detail=detail)
 
 
 class FileView(APIView):
@@ -166,7 +179,7 @@ def filtered(request: Request, rows: ExecutionQuerySet) -> ExecutionQuerySet:
 
 def _listed(request: Request, rows: ExecutionQuerySet) -> Response:
     page = page_of(filtered(request, rows).for_list(), request.query_params)
-    links = next_link(request.path, request.query_params.dict(), page.next_cursor)
+    links = next_link(request.path, request.query_params, page.next_cursor)
     shown = [describe_in_list(execution) for execution in page.rows]
     return Response({"executions": shown, "next_cursor": page.next_cursor}, headers=links)
 
@@ -192,7 +205,7 @@ def _object_with(data: Any, known: tuple[str, ...]) -> Mapping[str, Any]:
     if unknown:
         problems = [
             Problem(
-                pointer=f"/{name}", code="unknown_field", detail=f"There is no field `{name}` here.",
+                pointer=at("", name), code="unknown_field", detail=f"There is no field {shown(name)} here.",
                 hint=nearest(name, known),
             )
             for name in unknown[:20]

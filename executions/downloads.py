@@ -18,14 +18,15 @@ from executions.models import StoredFile
 SHOWN_IN_PLACE = re.compile(r"(audio|video)/[\w.+-]+|image/(png|jpeg|gif|webp|avif)|text/plain|application/json")
 #: Never sent as what they claim to be: a browser would run them.
 _ACTIVE = re.compile(r"(text/html|image/svg|application/xhtml|(text|application)/xml|.*javascript)", re.IGNORECASE)
-_RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
+_RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")
 _CHUNK = 64 * 1024
 
 
 def download(stored: StoredFile, headers: Mapping[str, str]) -> HttpResponseBase:
     """The content of a file, or the part that ``Range`` asks for (RFC 9110); 304 for a known ``If-None-Match``."""
     etag = f'"{stored.sha256}"'
-    if etag in headers.get("If-None-Match", ""):
+    known = headers.get("If-None-Match", "")
+    if etag in known or known.strip() == "*":
         return _with_headers(HttpResponseNotModified(), stored, etag)
     asked = headers.get("Range", "")
     if asked and headers.get("If-Range", etag) == etag:
@@ -66,16 +67,25 @@ def _streamed(stored: StoredFile, start: int, length: int, *, status: int) -> St
     except FileNotFoundError as error:
         raise not_found("content of file", stored.pk) from error
     content.seek(start)
-    response = StreamingHttpResponse(_chunks(content, length), status=status)
+    response = StreamingHttpResponse(_Part(content, length), status=status)
     response.headers["Content-Length"] = str(length)
     return response
 
 
-def _chunks(content: IO[bytes], length: int) -> Iterator[bytes]:
-    with content:
-        while length > 0 and (chunk := content.read(min(_CHUNK, length))):
-            length -= len(chunk)
+class _Part:
+    """A part of an open file in chunks. Django closes it with the answer, also where nothing is sent (HEAD)."""
+
+    def __init__(self, content: IO[bytes], length: int) -> None:
+        self._content, self._length = content, length
+
+    def __iter__(self) -> Iterator[bytes]:
+        while self._length > 0 and (chunk := self._content.read(min(_CHUNK, self._length))):
+            self._length -= len(chunk)
             yield chunk
+
+    def close(self) -> None:
+        """Give the file back."""
+        self._content.close()
 
 
 def _with_headers(response: HttpResponseBase, stored: StoredFile, etag: str) -> HttpResponseBase:
@@ -93,4 +103,5 @@ def _with_headers(response: HttpResponseBase, stored: StoredFile, etag: str) -> 
 
 
 def _clean(kind: str) -> bool:
-    return re.fullmatch(r"[\x20-\x7e]+", kind) is not None
+    """Whether it is one media type, with or without parameters, that can stand in a header."""
+    return re.fullmatch(r"[\w.+-]+/[\w.+-]+\s*(;[\x20-\x7e]*)?", kind, re.ASCII) is not None

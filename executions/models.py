@@ -5,7 +5,6 @@ Only ``executions/store.py`` changes executions and task runs (and ``deliveries.
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Any
 
 from django.conf import settings
@@ -78,9 +77,6 @@ class Execution(models.Model):
     created_at = models.DateTimeField(db_default=Now())
     started_at = models.DateTimeField(null=True, blank=True)
     completed_at = models.DateTimeField(null=True, blank=True)
-
-    #: The database's clock, where a query annotates it.
-    db_now: datetime
 
     objects = ExecutionQuerySet.as_manager()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
@@ -11,7 +10,6 @@ from django.core.files.uploadedfile import UploadedFile
 from django.db import IntegrityError
 
 from dataflow.lib.errors import ApiProblem, Problem, TaskError, conflict, invalid
-from dataflow.lib.fields import dump_json
 from executions import files, store, vault
 from executions.definitions import DefinitionBroken, definition_of
 from executions.deliveries import redeliver
@@ -20,7 +18,7 @@ from executions.models import Execution, IdempotencyKey, StoredFile
 from executions.outside import OPENAI_KEY, Provider, provider_for, seal
 from executions.webhooks import subscription_of
 from tasks_lib import registry
-from workflows.definition import Definition, check_inputs, check_labels, check_monitoring
+from workflows.definition import Definition, check_inputs, check_labels, check_monitoring, definition_hash
 from workflows.models import Workflow, WorkflowVersion
 from workflows.services import Actor, version_of
 
@@ -47,6 +45,11 @@ def start_execution(  # noqa: PLR0913 - the parts of one request, each by name
     Raises ``ApiProblem``: 400 for wrong inputs (all at once) or a missing key, 409 for an archived workflow, 422 for an
     ``idempotency_key`` that came with another request. Then nothing is queued.
     """
+    key = _scoped(workflow, idempotency_key)
+    request_hash = definition_hash([workflow.pk, version, inputs, monitoring, labels])
+    # First of all: a repeated request gets its answer even where it would be refused today.
+    if key and (first := _first_answer(key, request_hash)) is not None:
+        return first
     if workflow.archived_at is not None:
         raise conflict(f"Workflow {workflow.pk} is archived and cannot be executed.", code="archived")
     frozen = version_of(workflow, version or workflow.current_version)
@@ -56,8 +59,7 @@ def start_execution(  # noqa: PLR0913 - the parts of one request, each by name
     row = _row(frozen, definition, values, monitoring, labels or {}, openai_key)
     row.trigger = trigger
     row.created_by = user if user is not None and user.is_authenticated else None  # type: ignore[assignment]  # AUTH_USER_MODEL is Django's own
-    request_hash = _hash([workflow.pk, version, inputs, monitoring, labels])
-    return _insert(row, idempotency_key, request_hash)
+    return _insert(row, key, request_hash)
 
 
 def cancel_execution(*, execution: Execution, reason: str = "", user: Actor = None) -> Execution:
@@ -73,6 +75,8 @@ def save_upload(*, upload: UploadedFile[bytes]) -> StoredFile:
     """Keep an uploaded file, as a stream. Raises ``ApiProblem`` 413 over 512 MiB."""
     name = upload.name or "file"
     content_type = upload.content_type or files.guess_type(name)
+    if not (content_type.isascii() and content_type.isprintable()):
+        content_type = "application/octet-stream"
     try:
         with files.creating(name, content_type) as writer:
             for chunk in upload.chunks():
@@ -172,30 +176,38 @@ def _row(
     )
 
 
-def _insert(row: Execution, key: str | None, request_hash: str) -> Execution:
+def _scoped(workflow: Workflow, key: str | None) -> str:
+    """A caller's key as it is stored; empty for none."""
     if key is None:
-        with store.writing():
-            store.create(row)
-        return row
+        return ""
     if not 1 <= len(key) <= MAX_KEY_CHARACTERS or not key.isascii() or not key.isprintable():
-        raise invalid(f"`Idempotency-Key` has 1 to {MAX_KEY_CHARACTERS} printable ASCII characters.")
-    scoped = f"{row.workflow_id}:{key}"
+        detail = f"`Idempotency-Key` has 1 to {MAX_KEY_CHARACTERS} printable ASCII characters."
+        raise invalid(detail, [Problem(pointer="/Idempotency-Key", code="invalid_header", detail=detail)])
+    return f"{workflow.pk}:{key}"
+
+
+def _insert(row: Execution, key: str, request_hash: str) -> Execution:
     try:
         with store.writing():
-            _forget_old(scoped)
+            if key:
+                IdempotencyKey.objects.filter(key=key, created_at__lt=store.database_now() - _KEY_LIFE).delete()
             store.create(row)
-            IdempotencyKey.objects.create(key=scoped, request_hash=request_hash, execution=row)
+            if key:
+                IdempotencyKey.objects.create(key=key, request_hash=request_hash, execution=row)
     except IntegrityError:
-        return _first_answer(scoped, request_hash)
+        # The same request at the same time was first.
+        if not key or (first := _first_answer(key, request_hash)) is None:
+            raise
+        return first
     return row
 
 
-def _forget_old(scoped: str) -> None:
-    IdempotencyKey.objects.filter(key=scoped, created_at__lt=store.database_now() - _KEY_LIFE).delete()
-
-
-def _first_answer(scoped: str, request_hash: str) -> Execution:
-    first = IdempotencyKey.objects.select_related("execution").get(key=scoped)
+def _first_answer(key: str, request_hash: str) -> Execution | None:
+    """What this key started within its life, if anything. Raises ``ApiProblem`` 422 when that was another request."""
+    young = IdempotencyKey.objects.filter(key=key, created_at__gte=store.database_now() - _KEY_LIFE)
+    first = young.select_related("execution").first()
+    if first is None:
+        return None
     if first.request_hash != request_hash:
         raise ApiProblem(
             status=422,
@@ -204,7 +216,3 @@ def _first_answer(scoped: str, request_hash: str) -> Execution:
             detail="This `Idempotency-Key` came with another request. Use a new key for a new request.",
         )
     return first.execution
-
-
-def _hash(parts: list[Any]) -> str:
-    return hashlib.sha256(dump_json(parts).encode()).hexdigest()

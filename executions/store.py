@@ -112,7 +112,7 @@ def cancel(execution_id: str, *, reason: str, by: str) -> ExecutionStatus:
             raise Execution.DoesNotExist(execution_id)
         if not loaded.run.status.ended:
             error = {"code": "cancelled", "message": reason or "Cancelled by hand.", "by": by, "task": None}
-            loaded.run.end(ExecutionStatus.CANCELLED, error=error, reason=reason or "The execution was cancelled.")
+            loaded.run.end(ExecutionStatus.CANCELLED, error=error, because="the execution was cancelled")
             _save(loaded, wake_at=None)
         return loaded.run.status
 
@@ -169,7 +169,7 @@ def _load(execution_id: str) -> _Loaded | None:
     if row is None:
         return None
     rows = {found.name: found for found in _task_runs(execution_id)}
-    return _Loaded(row=row, rows=rows, run=_run_of(row, rows, row.db_now), claims={})
+    return _Loaded(row=row, rows=rows, run=_run_of(row, rows, vars(row)["db_now"]), claims={})
 
 
 def _task_runs(execution_id: str) -> QuerySet[TaskRun]:

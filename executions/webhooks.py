@@ -113,11 +113,11 @@ def _by_reference(value: Any, url: str) -> Any:
 def _error_cut(data: dict[str, Any], url: str) -> None:
     for holder in (data, data.get("task") or {}):
         if (error := holder.get("error")) is not None:
-            holder["error"] = {"code": error["code"], "message": error["message"][:1000], "url": url}
+            holder["error"] = {"code": error["code"], "message": error["message"][:500], "url": url}
 
 
 def _tasks_cut(data: dict[str, Any], url: str) -> None:
     """So many tasks that their names alone are too long: those at work or failed first, the rest at ``tasks_url``."""
     telling = [task for task in data["tasks"] if task["status"] in ("RUNNING", "FAILED", "WAITING")]
     data["tasks"], data["tasks_url"] = telling[:100], url
-    data["outputs"] = {} if len(dump_json(data["outputs"])) > 4000 else data["outputs"]
+    data["outputs"] = {} if len(dump_json(data["outputs"]).encode()) > 4000 else data["outputs"]

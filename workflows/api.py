@@ -27,7 +27,7 @@ class WorkflowsView(APIView):
         found = Workflow.objects.live().search(text_parameter(request, "search"))
         page = page_of(found, request.query_params)
         shown = [describe_in_list(workflow) for workflow in page.rows]
-        links = next_link("/workflows", request.query_params.dict(), page.next_cursor)
+        links = next_link("/workflows", request.query_params, page.next_cursor)
         return Response({"workflows": shown, "next_cursor": page.next_cursor}, headers=links)
 
     def post(self, request: Request) -> Response:
@@ -87,7 +87,7 @@ class VersionsView(APIView):
         workflow = services.get_workflow(workflow_id)
         versions = workflow.versions.select_related("created_by").defer("definition").order_by("-created_at", "-id")
         page = page_of(versions, request.query_params)
-        links = next_link(f"/workflows/{workflow_id}/versions", request.query_params.dict(), page.next_cursor)
+        links = next_link(f"/workflows/{workflow_id}/versions", request.query_params, page.next_cursor)
         shown = [describe_version(version) for version in page.rows]
         return Response({"versions": shown, "next_cursor": page.next_cursor}, headers=links)
 

@@ -6,9 +6,8 @@ from typing import Any
 
 from django.conf import settings
 from django.db import models
-from django.db.models.functions import Now
 
-from dataflow.lib.fields import JsonField
+from dataflow.lib.fields import DatabaseNow, JsonField
 from dataflow.lib.ids import new_id
 
 
@@ -37,8 +36,8 @@ class Workflow(models.Model):
     title = models.CharField(max_length=200)
     description = models.TextField(blank=True)
     current_version = models.PositiveIntegerField(default=1)
-    created_at = models.DateTimeField(db_default=Now())
-    updated_at = models.DateTimeField(db_default=Now())
+    created_at = models.DateTimeField(db_default=DatabaseNow())
+    updated_at = models.DateTimeField(db_default=DatabaseNow())
     archived_at = models.DateTimeField(null=True, blank=True)
     created_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL)
 
@@ -66,7 +65,7 @@ class WorkflowVersion(models.Model):
     definition = JsonField()
     hash = models.CharField(max_length=64)
     restored_from = models.PositiveIntegerField(null=True, blank=True)
-    created_at = models.DateTimeField(db_default=Now())
+    created_at = models.DateTimeField(db_default=DatabaseNow())
     created_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL)
 
     class Meta:

@@ -9,7 +9,7 @@ from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
 from django.db import transaction
 from django.db.models.functions import Now
 
-from dataflow.lib.errors import ApiProblem, conflict, invalid, not_found
+from dataflow.lib.errors import ApiProblem, Problem, conflict, invalid, not_found
 from tasks_lib import registry
 from workflows.definition import Checked, check, definition_hash
 from workflows.models import Workflow, WorkflowVersion
@@ -70,7 +70,8 @@ def patch_workflow(
 ) -> WorkflowVersion:
     """Apply a JSON merge patch (RFC 7396) to the current definition. Errors as ``update_workflow``."""
     if not isinstance(patch, Mapping):
-        raise invalid("A merge patch is a JSON object with the fields to change.", code="wrong_type")
+        detail = "A merge patch is a JSON object with the fields to change."
+        raise invalid(detail, [Problem(pointer="", code="wrong_type", detail=detail)])
     with transaction.atomic():
         # Locked first, so that two patches at the same time both count.
         current = _lock(workflow, expected_version).current()

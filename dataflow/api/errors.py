@@ -7,11 +7,12 @@ from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
-from django.core.exceptions import PermissionDenied, RequestDataTooBig
-from django.db import InterfaceError, OperationalError
+from django.core.exceptions import PermissionDenied, RequestDataTooBig, SuspiciousOperation
+from django.db import DataError, InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.http.multipartparser import MultiPartParserError
 from rest_framework import exceptions
+from rest_framework.parsers import MultiPartParser
 from rest_framework.response import Response
 
 from dataflow.lib.errors import ApiProblem, Problem
@@ -20,6 +21,7 @@ from dataflow.lib.request_id import request_id
 logger = logging.getLogger(__name__)
 
 CONTENT_TYPE = "application/problem+json"
+_LONGEST_POINTER = 1000
 TOO_LARGE = "The request body is larger than 10 MiB. Send files by multipart to /files."
 
 
@@ -32,15 +34,24 @@ def problem_json(*, status: int, code: str, title: str, detail: str, errors: Seq
         "detail": detail,
         "code": code,
         "request_id": request_id.get(),
-        "errors": [error.as_json() for error in errors],
+        "errors": [error.as_json() | {"pointer": _pointer(error)} for error in errors],
     }
 
 
-def handle(error: Exception, _context: Mapping[str, Any]) -> Response | None:
+def _pointer(error: Problem) -> str:
+    """The place, or the one around it: a key of a megabyte is not said back five hundred times."""
+    if len(error.pointer) <= _LONGEST_POINTER:
+        return error.pointer
+    return error.pointer[:_LONGEST_POINTER].rpartition("/")[0]
+
+
+def handle(error: Exception, context: Mapping[str, Any]) -> Response | None:
     """REST framework's exception handler: every exception becomes a problem; an unexpected one a logged 500."""
     problem = as_problem(error)
     if problem is None:
         return None
+    if problem.status == 415 and MultiPartParser in getattr(context.get("view"), "parser_classes", ()):
+        problem.detail = _SEND_MULTIPART
     body = problem_json(
         status=problem.status, code=problem.code, title=problem.title, detail=problem.detail, errors=problem.errors
     )
@@ -73,6 +84,7 @@ _CODES = {
     400: "validation", 401: "authentication", 403: "authorization", 404: "not_found", 405: "method_not_allowed",
     406: "not_acceptable", 413: "too_large", 415: "unsupported_media_type", 429: "rate_limited",
 }  # fmt: skip
+_SEND_MULTIPART = "Send one file with `Content-Type: multipart/form-data`, such as: curl -F file=@NAME …/files"
 _DETAILS = {
     406: "This address answers in JSON. Send `Accept: application/json`.",
     415: "Send JSON with the header `Content-Type: application/json` (in UTF-8).",
@@ -90,8 +102,12 @@ _ANSWERS: tuple[tuple[type[Exception] | tuple[type[Exception], ...], Callable[[A
     (Http404, lambda _: _simple(404, "not_found", "There is nothing here.")),
     (PermissionDenied, lambda error: _simple(403, "authorization", str(error) or "You may not do this.")),
     (RequestDataTooBig, lambda _: _simple(413, "too_large", TOO_LARGE)),
+    # Too many parameters or parts; in development Django itself would answer with a page.
+    (SuspiciousOperation, lambda error: _simple(400, "validation", f"The request is refused: {str(error)[:200]}")),
     (MultiPartParserError, lambda error: _simple(400, "validation", f"The multipart body cannot be read: {error}")),
     ((OperationalError, InterfaceError), _unavailable),
+    # Such as a NUL in the name of who signs in, which PostgreSQL does not take even to look for it.
+    (DataError, lambda _: _simple(400, "validation", "The request holds a value that the database cannot take.")),
 )
 
 

@@ -79,7 +79,7 @@ class ListPage(Generic[Row]):
 
 def list_page(rows: QuerySet[Row], request: HttpRequest) -> ListPage[Row]:
     """The page that ``?cursor=`` asks for, by the paging of the API; the other parameters stay in the addresses."""
-    query = {key: value for key, value in request.GET.items() if value}
+    query = {key: str(value) for key, value in request.GET.items() if value}
     page = page_of(rows, query)
     kept = {key: value for key, value in query.items() if key != "cursor"}
     following = urlencode(kept | {"cursor": page.next_cursor}) if page.next_cursor else ""

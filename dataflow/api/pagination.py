@@ -6,11 +6,11 @@ import base64
 import binascii
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar
-from urllib.parse import urlencode
 
-from django.db.models import Model, Q, QuerySet
+from django.db.models import AutoField, Model, Q, QuerySet
+from django.http import QueryDict
 
 from dataflow.lib.errors import ApiProblem, Problem, invalid
 
@@ -32,17 +32,20 @@ def page_of(rows: QuerySet[Row], query: Mapping[str, str]) -> Page[Row]:
     """The page that ``limit`` and ``cursor`` ask for. Raises ``ApiProblem`` 400 for bad ones."""
     limit = _limit(query.get("limit", ""))
     if cursor := query.get("cursor", ""):
-        rows = rows.filter(_after(cursor))
+        key = rows.model._meta.pk  # noqa: SLF001 - `_meta` is Django's documented API
+        rows = rows.filter(_after(cursor, numbered=isinstance(key, AutoField)))
     found = list(rows[: limit + 1])
     more = len(found) > limit
     return Page(rows=found[:limit], next_cursor=_cursor_of(found[limit - 1]) if more else None)
 
 
-def next_link(path: str, query: Mapping[str, str], cursor: str | None) -> dict[str, str]:
-    """The ``Link`` header to the next page, if there is one."""
+def next_link(path: str, query: QueryDict, cursor: str | None) -> dict[str, str]:
+    """The ``Link`` header to the next page, if there is one; a parameter given several times stays so."""
     if cursor is None:
         return {}
-    return {"Link": f'<{path}?{urlencode({**query, "cursor": cursor})}>; rel="next"'}
+    following = query.copy()
+    following["cursor"] = cursor
+    return {"Link": f'<{path}?{following.urlencode()}>; rel="next"'}
 
 
 def bad_parameter(name: str, detail: str) -> ApiProblem:
@@ -53,7 +56,7 @@ def bad_parameter(name: str, detail: str) -> ApiProblem:
 def _limit(text: str) -> int:
     if not text:
         return DEFAULT_LIMIT
-    if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= MAX_LIMIT):
+    if not (text.isascii() and text.isdigit() and len(text) <= 9 and 1 <= int(text) <= MAX_LIMIT):
         raise bad_parameter("limit", f"`limit` is a whole number from 1 to {MAX_LIMIT}.")
     return int(text)
 
@@ -62,13 +65,16 @@ def _cursor_of(row: Any) -> str:
     return base64.urlsafe_b64encode(f"{row.created_at.isoformat()}~{row.pk}".encode()).decode().rstrip("=")
 
 
-def _after(cursor: str) -> Q:
+def _after(cursor: str, *, numbered: bool) -> Q:
+    at: datetime | None
     try:
         text = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode("ascii")
         moment, key = text.split("~")
         at = datetime.fromisoformat(moment)
-    except (binascii.Error, ValueError):
+        at = at.astimezone(UTC) if at.tzinfo is not None else None
+    except (binascii.Error, ValueError, OverflowError):
         at, key = None, ""
-    if at is None or at.tzinfo is None or not key.replace("-", "").isalnum():
+    # A key of another list must not reach a column of numbers: it would be an error of the server.
+    if at is None or not (key.isdigit() and len(key) <= 18 if numbered else key.replace("-", "").isalnum()):
         raise bad_parameter("cursor", "`cursor` is not one that a list gave as `next_cursor`.")
     return Q(created_at__lt=at) | Q(created_at=at, pk__lt=key)

@@ -73,4 +73,10 @@ def _from_another_site(request: HttpRequest) -> bool:
         # A link on another site may open a page; it may not send a form.
         return request.method not in SAFE_METHODS or request.headers.get("Sec-Fetch-Mode") != "navigate"
     origin = request.headers.get("Origin")
-    return bool(origin) and origin != "null" and urlsplit(origin or "").netloc != request.get_host()
+    if origin == "null":
+        # A sandboxed frame or a local document of anybody's, unless the browser says that it is our own page.
+        return request.headers.get("Sec-Fetch-Site") not in ("same-origin", "none")
+    try:
+        return bool(origin) and urlsplit(origin or "").netloc != request.get_host()
+    except ValueError:  # no address at all, such as http://[
+        return True

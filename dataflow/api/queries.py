@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from datetime import datetime
+from datetime import UTC, datetime
 
 from django.utils.dateparse import parse_datetime
 from rest_framework.request import Request
@@ -35,9 +35,11 @@ def time_parameter(request: Request, name: str) -> datetime | None:
         return None
     try:
         moment = parse_datetime(text.replace(" ", "+"))
-    except ValueError:
+        # Times at the very ends of the calendar have no equal in UTC.
+        moment = moment.astimezone(UTC) if moment is not None and moment.tzinfo is not None else None
+    except (ValueError, OverflowError):
         moment = None
-    if moment is None or moment.tzinfo is None:
+    if moment is None:
         raise bad_parameter(name, f"`{name}` is a time such as 2026-11-23T08:00:00Z.")
     return moment
 

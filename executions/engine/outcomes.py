@@ -97,9 +97,7 @@ def fail(run: Run, task: Task, error: TaskError, *, jitter: float, lost: int = 0
         )  # fmt: skip
     elif task.fallback is not None and not state.on_fallback:
         data = {"fallback": task.fallback.type, "error": shown}
-        run.move(
-            task.name, TaskStatus.PENDING, on_fallback=True, error=shown, lease_until=None, data=data, **counts
-        )
+        run.move(task.name, TaskStatus.PENDING, on_fallback=True, error=shown, lease_until=None, data=data, **counts)
     else:
         run.move(task.name, TaskStatus.FAILED, error=shown, data={"error": shown}, **counts)
 

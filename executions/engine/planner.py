@@ -67,7 +67,7 @@ def _deadline_passed(run: Run) -> bool:
     seconds = run.definition.timeout or 0.0
     message = f"The execution did not end within the workflow's timeout of {seconds:g} s."
     error = {"code": "timeout", "message": message, "task": None}
-    run.end(ExecutionStatus.FAILED, error=error, reason="The workflow's timeout passed.")
+    run.end(ExecutionStatus.FAILED, error=error, because="the workflow's timeout passed")
     return True
 
 
@@ -75,7 +75,7 @@ def _task_failed(run: Run) -> bool:
     for task, state in run.states():
         if state.status is TaskStatus.FAILED and not task.continue_on_failure:
             error = dict(state.error or {}) | {"task": task.name}
-            run.end(ExecutionStatus.FAILED, error=error, reason=f"Not run because task {task.name} failed.")
+            run.end(ExecutionStatus.FAILED, error=error, because=f"task {task.name} failed")
             return True
     return False
 
@@ -173,7 +173,8 @@ def _without_input(run: Run, state: TaskState, missing: MissingThrough) -> None:
     """Skip the task; but a fallback that cannot stand in leaves it failed, as its own tries did."""
     reason = f"Its input {missing.input_name} comes from task {missing.task_name}, which gave no outputs."
     if state.on_fallback:
-        run.move(state.name, TaskStatus.FAILED, reason=f"The fallback cannot run. {reason}", data={"error": state.error})
+        reason = f"The fallback cannot run. {reason}"
+        run.move(state.name, TaskStatus.FAILED, reason=reason, data={"error": state.error})
     else:
         run.move(state.name, TaskStatus.SKIPPED, reason=reason)
 

@@ -117,12 +117,13 @@ class Run:
         *,
         outputs: Mapping[str, Any] | None = None,
         error: Mapping[str, Any] | None = None,
-        reason: str = "",
+        because: str = "",
     ) -> None:
-        """End the execution; whatever has not ended is CANCELLED for ``reason``."""
+        """End the execution; whatever has not ended is CANCELLED, and says ``because`` of what."""
         for task, state in self.states():
             if not state.status.ended:
-                self.move(task.name, TaskStatus.CANCELLED, reason=reason)
+                verb = "Stopped" if state.attempt else "Not run"
+                self.move(task.name, TaskStatus.CANCELLED, reason=f"{verb} because {because}.")
         self._become(status)
         self.completed_at = self.now
         self.outputs = outputs

@@ -115,7 +115,7 @@ class WorkerProcess:
             except DatabaseError as error:
                 logger.warning("Sweeper: the database did not answer (%s).", str(error).strip())
                 drop_connection()
-            except Exception:  # noqa: BLE001 - brokers raise errors of their own; without its sweeper nothing recovers
+            except Exception:  # each broker raises its own errors; without its sweeper nothing would recover
                 logger.exception("Sweeper: the queue cannot be reached; trying again.")
                 drop_connection()
 

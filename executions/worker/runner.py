@@ -22,6 +22,8 @@ from workflows.definition.values import is_of_type, named
 logger = logging.getLogger(__name__)
 
 MAX_MESSAGE_CHARACTERS = 8000
+#: Stands where a key stood.
+MASK = "***"
 
 
 def run_try(claim: Claim, context: TryContext) -> Outcome:
@@ -42,7 +44,7 @@ def run_try(claim: Claim, context: TryContext) -> Outcome:
         stopped = context.cancellation.error
         unexpected = TaskError("runtime", f"{type(error).__name__}: {error}")
         return _failed(stopped or unexpected, context)
-    return Completed(outputs=inline, stored=stored, notes=_storable(context.notes()))
+    return Completed(outputs=inline, stored=stored, notes=_storable(context))
 
 
 def _failed(error: TaskError, context: TryContext) -> Failed:
@@ -50,17 +52,32 @@ def _failed(error: TaskError, context: TryContext) -> Failed:
     return Failed(
         error=TaskError(
             error.code,
-            clean_json(error.message[:MAX_MESSAGE_CHARACTERS]),
+            _without_key(clean_json(error.message), context)[:MAX_MESSAGE_CHARACTERS],
             retryable=error.retryable,
             retry_after=error.retry_after,
-            details=_cleaned(error.details),
+            details=_without_key(_cleaned(error.details), context),
         ),
-        notes=_storable(context.notes()),
+        notes=_storable(context),
     )
 
 
-def _storable(notes: Notes) -> Notes:
-    return Notes(usage=_cleaned(notes.usage), log=tuple(clean_json(list(notes.log))))
+def _storable(context: TryContext) -> Notes:
+    notes = context.notes()
+    return Notes(usage=_cleaned(notes.usage), log=tuple(_without_key(clean_json(list(notes.log)), context)))
+
+
+def _without_key(value: Any, context: TryContext) -> Any:
+    """``value`` with the provider's key masked: an answer may quote it, and it is shown nowhere."""
+    key = None if context.provider.is_local_voice else context.provider.key
+    match value:
+        case str() if key:
+            return value.replace(key, MASK)
+        case dict():
+            return {name: _without_key(inner, context) for name, inner in value.items()}
+        case list():
+            return [_without_key(inner, context) for inner in value]
+        case _:
+            return value
 
 
 def _cleaned(values: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from contextlib import contextmanager
 from collections.abc import Iterator
+from contextlib import contextmanager
 from socket import MSG_DONTWAIT, MSG_PEEK
 
 from tests.stubs.server import Handler, Recorded

@@ -1,0 +1,114 @@
+"""The overview and the catalogue of task types."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.http import Http404, HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+from django.shortcuts import redirect
+from django.templatetags.static import static
+
+from dataflow.api.html import PageView, digest
+from executions.engine.state import ExecutionStatus
+from executions.models import Execution, Worker
+from executions.present import WORKER_SILENCE
+from executions.store import database_now
+from tasks_lib import registry
+from workflows.models import Workflow
+
+#: "Today" for a reader in any zone: the last 24 hours.
+_RECENT = timedelta(hours=24)
+_SHOWN = 8
+
+
+class HomePage(PageView):
+    """What runs now, what failed lately, and who works."""
+
+    here = "overview"
+
+    def get(self, request: HttpRequest) -> HttpResponseBase:
+        """The whole page; with nothing run yet, the workflows to try."""
+        context = overview()
+        if not context["latest"]:
+            context["examples"] = list(Workflow.objects.live()[:3])
+        return self.render("overview.html", context)
+
+
+class HomeFragment(PageView):
+    """The figures and lists of the overview alone, for it to renew itself."""
+
+    def get(self, request: HttpRequest) -> HttpResponseBase:
+        """304 when nothing changed."""
+        context = overview()
+        return self.fragment("parts/overview.html", context, etag=context["etag"])
+
+
+class TaskTypeListPage(PageView):
+    """The catalogue of task types, by category."""
+
+    here = "task-types"
+
+    def get(self, request: HttpRequest) -> HttpResponse:
+        """``?search=`` looks in names, titles and descriptions."""
+        search = request.GET.get("search", "").strip().lower()
+        found = [
+            registry.specification(task_type)
+            for task_type in registry.all()
+            if search in f"{task_type.name} {task_type.title} {task_type.description}".lower()
+        ]
+        groups: dict[str, list[dict[str, Any]]] = {}
+        for specification in found:
+            groups.setdefault(specification["category"], []).append(specification)
+        return self.render("task_types/list.html", {"groups": groups, "search": search})
+
+
+class TaskTypePage(PageView):
+    """One task type: inputs, outputs, an example."""
+
+    here = "task-types"
+
+    def get(self, request: HttpRequest, name: str) -> HttpResponse:
+        """Under its name or any other spelling."""
+        task_type = registry.get(name)
+        if task_type is None:
+            raise Http404(f"There is no task type {name}.")
+        specification = registry.specification(task_type)
+        example = {
+            "name": task_type.name.rpartition(".")[2],
+            "type": task_type.name,
+            "inputs": specification["example"],
+        }
+        return self.render("task_types/type.html", {"type": specification, "example": example})
+
+
+def favicon(_request: HttpRequest) -> HttpResponse:
+    """Pages that name no icon of their own (the admin) make browsers ask here."""
+    return redirect(static("icon.svg"), permanent=True)
+
+
+def overview() -> dict[str, Any]:
+    """What the overview shows, with its entity tag."""
+    now = database_now()
+    since = now - _RECENT
+    rows = Execution.objects.for_list()
+    running, latest = list(rows.alive()[:_SHOWN]), list(rows[:_SHOWN])
+    failed = list(rows.filter(status=ExecutionStatus.FAILED, created_at__gt=since)[:_SHOWN])
+    workers = [_described(worker, now) for worker in Worker.objects.all()]
+    figures = {
+        "alive": Execution.objects.alive().count(),
+        "completed": Execution.objects.filter(status=ExecutionStatus.COMPLETED, created_at__gt=since).count(),
+        "failed": Execution.objects.filter(status=ExecutionStatus.FAILED, created_at__gt=since).count(),
+        "workers": sum(worker["live"] for worker in workers),
+    }
+    facts = [[row.pk, row.status] for row in (*running, *failed, *latest)]
+    at_work = [[entry["worker"].pk, entry["worker"].heartbeat_at, entry["doing"]] for entry in workers]
+    lists = {"running": running, "failed": failed, "latest": latest, "workers": workers, "figures": figures}
+    return lists | {"etag": digest([facts, figures, at_work])}
+
+
+def _described(worker: Worker, now: datetime) -> Mapping[str, Any]:
+    live = worker.heartbeat_at >= now - WORKER_SILENCE
+    return {"worker": worker, "live": live, "doing": len(worker.doing)}

@@ -1,0 +1,51 @@
+"""Addresses that only pages have. What the API has too is told apart by ``Accept`` in ``dataflow/urls.py``.
+
+Include it before the API's patterns: ``/workflows/new`` is not the id of a workflow.
+"""
+
+from __future__ import annotations
+
+from django.urls import URLPattern, re_path
+
+from dataflow.pages import HomeFragment, HomePage, favicon
+from executions.pages import (
+    CancelPage,
+    ExecutionFragment,
+    ExecutionListFragment,
+    RedeliverPage,
+    RunPage,
+    ValuePage,
+)
+from workflows.pages import ArchivePage, EditPage, RestorePage
+
+_WORKFLOW = r"(?P<workflow_id>wf-[a-z0-9]{1,37})"
+_EXECUTION = r"(?P<execution_id>we-[a-z0-9]{1,37})"
+
+urlpatterns: list[URLPattern] = [
+    re_path(r"^favicon\.ico$", favicon, name="page-favicon"),
+    re_path(r"^$", HomePage.as_view(), name="page-home"),
+    re_path(r"^workflows/new/?$", EditPage.as_view(), name="page-new"),
+    re_path(rf"^workflows/{_WORKFLOW}/edit/?$", EditPage.as_view(), name="page-edit"),
+    re_path(rf"^workflows/{_WORKFLOW}/run/?$", RunPage.as_view(), name="page-run"),
+    re_path(r"^pages/overview/?$", HomeFragment.as_view(), name="page-overview-fragment"),
+    re_path(r"^pages/executions/?$", ExecutionListFragment.as_view(), name="page-executions-fragment"),
+    re_path(
+        rf"^pages/workflows/{_WORKFLOW}/executions/?$",
+        ExecutionListFragment.as_view(),
+        name="page-workflow-executions-fragment",
+    ),
+    re_path(rf"^pages/executions/{_EXECUTION}/?$", ExecutionFragment.as_view(), name="page-execution-fragment"),
+    re_path(rf"^pages/executions/{_EXECUTION}/value/?$", ValuePage.as_view(), name="page-value"),
+    re_path(rf"^pages/executions/{_EXECUTION}/cancel/?$", CancelPage.as_view(), name="page-cancel"),
+    re_path(
+        r"^pages/deliveries/(?P<delivery_id>msg-[a-z0-9]{1,36})/redeliver/?$",
+        RedeliverPage.as_view(),
+        name="page-redeliver",
+    ),
+    re_path(rf"^pages/workflows/{_WORKFLOW}/archive/?$", ArchivePage.as_view(), name="page-archive"),
+    re_path(
+        rf"^pages/workflows/{_WORKFLOW}/versions/(?P<number>[0-9]{{1,9}})/restore/?$",
+        RestorePage.as_view(),
+        name="page-restore",
+    ),
+]

@@ -1,0 +1,117 @@
+"""``GET /workflows/{id}/executions/{eid}``."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from executions.engine.state import ExecutionStatus, TaskStatus
+from executions.models import Attempt
+from tests.api_client import Api, assert_problem
+from tests.factories import START, make_execution, make_file, make_task_run, make_worker, make_workflow
+from workflows.models import Workflow
+
+pytestmark = pytest.mark.django_db
+
+TASK_FIELDS = {
+    "name", "type", "status", "attempt", "attempts", "started_at", "completed_at", "duration", "outputs", "error", "usage",
+}  # fmt: skip
+
+
+def test_it_works(api: Api, workflow: Workflow) -> None:
+    execution = make_execution(workflow, outputs={"text": "cba"})
+    for name in ("third", "first", "second"):
+        make_task_run(execution, name, outputs={"text": name}, usage={"tokens": 3})
+    shown = api.call("GET", f"/workflows/{workflow.pk}/executions/{execution.pk}", status=200)
+    assert shown["workflow_execution_id"] == execution.pk
+    assert (shown["workflow_id"], shown["workflow_version"]) == (workflow.pk, 1)
+    assert shown["status"] == "COMPLETED"
+    assert [(task["name"], task["status"]) for task in shown["tasks"]] == [
+        ("first", "COMPLETED"), ("second", "COMPLETED"), ("third", "COMPLETED")
+    ]  # fmt: skip
+    assert all(set(task) >= TASK_FIELDS for task in shown["tasks"])
+    first = shown["tasks"][0]
+    assert first["outputs"] == {"text": "first"}
+    assert (first["started_at"], first["completed_at"]) == ("2025-11-23T08:00:00Z", "2025-11-23T08:00:01Z")
+    assert (first["duration"], first["type"], first["attempt"]) == (1, "text.static", 1)
+    assert shown["inputs"] == {"text": "abc"}
+    assert shown["outputs"] == {"text": "cba"}
+    assert shown["error"] is shown["waiting_for"] is None
+    assert shown["usage"] == {"tokens": 9}
+    assert shown["actions"] == []
+    assert shown["url"] == f"/workflows/{workflow.pk}/executions/{execution.pk}"
+
+
+def test_every_task_is_there_from_the_start(api: Api, workflow: Workflow) -> None:
+    execution = make_execution(workflow, ExecutionStatus.PENDING)
+    shown = api.call("GET", f"/workflows/{workflow.pk}/executions/{execution.pk}", status=200)
+    assert shown["status"] == "PENDING"
+    assert [(task["name"], task["status"]) for task in shown["tasks"]] == [
+        ("first", "PENDING"), ("second", "PENDING"), ("third", "PENDING")
+    ]  # fmt: skip
+    assert all(set(task) >= TASK_FIELDS for task in shown["tasks"])
+    assert shown["started_at"] is shown["completed_at"] is shown["outputs"] is None
+    assert shown["actions"] == ["cancel"]
+
+
+def test_what_it_waits_for(api: Api, workflow: Workflow) -> None:
+    execution = make_execution(workflow, ExecutionStatus.PENDING)
+    path = f"/workflows/{workflow.pk}/executions/{execution.pk}"
+    waiting = api.call("GET", path, status=200)["waiting_for"]
+    assert waiting["for"] == "worker"
+    assert "worker" in waiting["detail"]
+    make_worker()
+    assert api.call("GET", path, status=200)["waiting_for"]["detail"] is None
+    make_task_run(execution, "first", TaskStatus.WAITING, due_at=START + timedelta(minutes=1))
+    waiting = api.call("GET", path, status=200)["waiting_for"]
+    assert (waiting["for"], waiting["until"]) == ("retry", "2025-11-23T08:01:00Z")
+
+
+def test_the_failed_tries_of_a_task(api: Api, workflow: Workflow) -> None:
+    error = {"code": "timeout", "message": "Too slow."}
+    execution = make_execution(workflow, ExecutionStatus.FAILED, error=error | {"task": "first"})
+    run = make_task_run(execution, "first", TaskStatus.FAILED, attempt=2, error=error)
+    for number in (1, 2):
+        Attempt.objects.create(
+            task_run=run, number=number, type="text.static", started_at=START, ended_at=START, error=error
+        )
+    shown = api.call("GET", f"/workflows/{workflow.pk}/executions/{execution.pk}", status=200)
+    first, second, _ = shown["tasks"]
+    assert [(attempt["number"], attempt["status"], attempt["error"]) for attempt in first["attempts"]] == [
+        (1, "FAILED", error), (2, "FAILED", error)
+    ]  # fmt: skip
+    assert first["error"] == error
+    assert shown["error"]["task"] == "first"
+    assert second["status"] == "CANCELLED"
+
+
+def test_large_outputs_are_given_by_reference(api: Api, workflow: Workflow) -> None:
+    stored = make_file("text.json", "application/json", b'"large"')
+    execution = make_execution(workflow, outputs={"text": None}, stored={"text": {"file_id": stored.pk, "size": 7}})
+    shown = api.call("GET", f"/workflows/{workflow.pk}/executions/{execution.pk}", status=200)
+    assert shown["outputs"]["text"]["url"] == f"/files/{stored.pk}/content"
+
+
+@pytest.mark.parametrize("execution", ["we-unknown", "we-" + "a" * 60, "we-ABC", "we-a%00", "1", "we-", "fl-1"])
+def test_unknown(api: Api, workflow: Workflow, execution: str) -> None:
+    assert_problem(api.raw("GET", f"/workflows/{workflow.pk}/executions/{execution}"), 404, "not_found")
+
+
+def test_of_another_workflow(api: Api, workflow: Workflow) -> None:
+    execution = make_execution(make_workflow())
+    for address in (f"/workflows/{workflow.pk}", "/workflows/wf-unknown"):
+        assert_problem(api.raw("GET", f"{address}/executions/{execution.pk}"), 404, "not_found")
+        assert_problem(api.raw("POST", f"{address}/executions/{execution.pk}/cancel"), 404, "not_found")
+
+
+def test_the_queries_do_not_grow_with_tasks(api: Api, django_assert_max_num_queries: Any) -> None:
+    tasks = [{"name": f"t{place}", "type": "text.static", "inputs": {"text": "x"}} for place in range(30)]
+    execution = make_execution(make_workflow(tasks=tasks, inputs=[], outputs=[]))
+    for task in tasks:
+        run = make_task_run(execution, str(task["name"]))
+        Attempt.objects.create(task_run=run, number=1, type="text.static", started_at=START, ended_at=START)
+    with django_assert_max_num_queries(4):
+        shown = api.call("GET", f"/workflows/{execution.workflow_id}/executions/{execution.pk}", status=200)
+    assert len(shown["tasks"]) == 30
