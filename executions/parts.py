@@ -39,13 +39,12 @@ class Part:
 def parts_of(execution: Execution, described: Mapping[str, Any]) -> list[Part]:
     """All live parts of an execution as ``describe_execution`` tells it."""
     files = _file_metadata(described)
-    deliveries = _deliveries(execution)
     return [
         _part("part-status", "executions/parts/status.html", _status(execution, described)),
         _part("part-outputs", "executions/parts/outputs.html", _outputs(execution, described, files)),
         _timeline(execution, described),
         *_tasks(execution, described, files),
-        _part("part-deliveries", "executions/parts/deliveries.html", {"deliveries": deliveries}),
+        _part("part-deliveries", "executions/parts/deliveries.html", {"deliveries": described["deliveries"]}),
     ]
 
 
@@ -199,33 +198,6 @@ def _templates(execution: Execution) -> dict[str, dict[str, Any]]:
     except DefinitionBroken:
         return {}
     return {task.name: {name: template.literal for name, template in task.inputs.items()} for task in definition.tasks}
-
-
-def _deliveries(execution: Execution) -> list[dict[str, Any]]:
-    found = Delivery.objects.filter(execution=execution).prefetch_related("attempts")
-    return [
-        {
-            "id": delivery.pk,
-            "type": delivery.type,
-            "url": delivery.url,
-            "status": delivery.status,
-            "next_attempt_at": delivery.next_attempt_at,
-            "delivered_at": delivery.delivered_at,
-            "body": delivery.body,
-            "attempts": [
-                {
-                    "number": attempt.number,
-                    "at": attempt.at,
-                    "duration_ms": attempt.duration_ms,
-                    "status_code": attempt.status_code,
-                    "error": attempt.error,
-                    "response": attempt.response,
-                }
-                for attempt in delivery.attempts.all()
-            ],
-        }
-        for delivery in found
-    ]
 
 
 def _file_metadata(described: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 from executions.definitions import DefinitionBroken, definition_of
 from executions.engine.state import ExecutionStatus, TaskStatus
 from executions.files import shown_outputs
-from executions.models import Attempt, Execution, TaskRun, Worker
+from executions.models import Attempt, Delivery, Execution, TaskRun, Worker
 from executions.store import database_now
 
 #: A worker that gave no sign of life for so long is taken for dead.
@@ -58,9 +58,41 @@ def describe_execution(execution: Execution) -> dict[str, Any]:
         "completed_at": execution.completed_at,
         "duration": _seconds(execution.started_at, execution.completed_at),
         "usage": _summed(run.usage for run in runs.values()),
+        "deliveries": describe_deliveries(execution),
         "waiting_for": _waiting_for(execution, runs),
         "actions": [] if ExecutionStatus(execution.status).ended else ["cancel"],
     }
+
+
+def describe_deliveries(execution: Execution) -> list[dict[str, Any]]:
+    """The webhook deliveries of an execution with every try; an execution without a webhook costs no query."""
+    if not execution.monitoring:
+        return []
+    found = Delivery.objects.filter(execution=execution).prefetch_related("attempts")
+    return [
+        {
+            "id": delivery.pk,
+            "sequence": delivery.sequence,
+            "type": delivery.type,
+            "url": delivery.url,
+            "status": delivery.status,
+            "next_attempt_at": delivery.next_attempt_at,
+            "delivered_at": delivery.delivered_at,
+            "body": delivery.body,
+            "attempts": [
+                {
+                    "number": attempt.number,
+                    "at": attempt.at,
+                    "duration_ms": attempt.duration_ms,
+                    "status_code": attempt.status_code,
+                    "error": attempt.error,
+                    "response": attempt.response,
+                }
+                for attempt in delivery.attempts.all()
+            ],
+        }
+        for delivery in found
+    ]
 
 
 def url_of(execution: Execution) -> str:

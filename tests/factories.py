@@ -63,7 +63,9 @@ def make_task_run(execution: Execution, name: str, status: TaskStatus = TaskStat
 
 
 def make_delivery(execution: Execution, **fields: Any) -> Delivery:
-    """A webhook delivery that has ended, as DELIVERED unless told otherwise."""
+    """A webhook delivery that has ended, as DELIVERED unless told otherwise, of an execution that has a webhook."""
+    execution.monitoring = {"url": "https://example.com/hook", "events": ["started", "completed"]}
+    execution.save(update_fields=["monitoring"])
     given = {"type": "execution.started", "url": "https://example.com/hook", "body": "{}", **fields}
     given = {"status": DeliveryStatus.DELIVERED, "sequence": 1} | given
     return Delivery.objects.create(execution=execution, next_attempt_at=START, wake_at=START, **given)
