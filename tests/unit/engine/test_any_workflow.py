@@ -132,7 +132,11 @@ def test_it_ends_in_order_and_says_what_happened(data: st.DataObject) -> None:
     assert set(ended.values()) == {1}
     assert seen == {task.name: state.status for task, state in run.states()}
     assert all(state.attempt == started[task.name] for task, state in run.states())
-    ends = [event.type for event in run.events if event.type in {f"execution.{status.lower()}" for status in run.status.__class__}]
+    ends = [
+        event.type
+        for event in run.events
+        if event.type in {f"execution.{status.lower()}" for status in run.status.__class__}
+    ]
     assert ends == [f"execution.{run.status.lower()}"]
     assert run.events[-1].type == ends[0]
 

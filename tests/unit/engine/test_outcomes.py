@@ -217,7 +217,11 @@ def test_what_must_not_be_repeated_fails_when_its_worker_is_lost() -> None:
 
 @pytest.mark.parametrize(
     ("policy", "again"),
-    [({"attempts": 1}, True), ({"attempts": 1, "on": ["timeout"]}, False), ({"attempts": 1, "except": ["worker_lost"]}, False)],
+    [
+        ({"attempts": 1}, True),
+        ({"attempts": 1, "on": ["timeout"]}, False),
+        ({"attempts": 1, "except": ["worker_lost"]}, False),
+    ],
 )
 def test_unless_its_retry_policy_allows_it(policy: dict[str, Any], again: bool) -> None:
     driver = Driver(post("a", retry=policy))

@@ -188,9 +188,7 @@ def test_continue_on_failure() -> None:
     ("url", "code"), [("{{tasks.a.outputs.text + 1}}", "expression"), ("{{inputs.data.missing}}", "expression")]
 )
 def test_inputs_that_cannot_be_rendered_fail_the_task(url: str, code: str) -> None:
-    driver = Driver(
-        echo("a"), echo("b", url), inputs=[{"name": "data", "type": "any"}], values={"data": {"other": 1}}
-    )
+    driver = Driver(echo("a"), echo("b", url), inputs=[{"name": "data", "type": "any"}], values={"data": {"other": 1}})
     driver.runs("a")
     assert driver.claim("b") is None
     driver.ready()
