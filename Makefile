@@ -26,13 +26,13 @@ run: $(RUNTIME) ## start everything: web server, workers, example workflows
 doctor: $(RUNTIME) ## say what is missing and how to mend it
 	@DEBUG="$${DEBUG:-1}" exec $(BIN)/python manage.py doctor
 
-test: test-sqlite test-postgresql ## all tests, on SQLite and on PostgreSQL
+test: test-sqlite test-postgresql ## all tests, on SQLite and on PostgreSQL (those that use no database: once)
 
 test-sqlite: $(DEV) ## all tests on SQLite
 	$(PYTEST) --database=sqlite $(ARGS)
 
 test-postgresql: $(DEV) ## all tests on PostgreSQL, which comes from a wheel
-	$(PYTEST) --database=postgresql $(ARGS)
+	$(PYTEST) --database=postgresql --ignore=tests/unit $(ARGS)
 
 lint: $(DEV) ## ruff: rules and format
 	$(BIN)/ruff check .

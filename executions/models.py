@@ -9,9 +9,8 @@ from typing import Any
 
 from django.conf import settings
 from django.db import models
-from django.db.models.functions import Now
 
-from dataflow.lib.fields import JsonField
+from dataflow.lib.fields import DatabaseNow, JsonField
 from dataflow.lib.ids import new_id
 from executions.engine.state import ExecutionStatus, TaskStatus
 from workflows.models import Workflow, WorkflowVersion
@@ -74,7 +73,7 @@ class Execution(models.Model):
     sequence = models.PositiveIntegerField(default=0)
     #: When the sweeper should ring for it; None while a worker's lease says who looks after it.
     wake_at = models.DateTimeField(null=True, blank=True)
-    created_at = models.DateTimeField(db_default=Now())
+    created_at = models.DateTimeField(db_default=DatabaseNow())
     started_at = models.DateTimeField(null=True, blank=True)
     completed_at = models.DateTimeField(null=True, blank=True)
 
@@ -211,7 +210,7 @@ class Delivery(models.Model):
     next_attempt_at = models.DateTimeField()
     #: When the sweeper should ring for it.
     wake_at = models.DateTimeField()
-    created_at = models.DateTimeField(db_default=Now())
+    created_at = models.DateTimeField(db_default=DatabaseNow())
     delivered_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
@@ -261,7 +260,7 @@ class StoredFile(models.Model):
     metadata = JsonField(default=dict)
     execution = models.ForeignKey(Execution, null=True, blank=True, on_delete=models.SET_NULL, related_name="files")
     task = models.CharField(max_length=64, blank=True)
-    created_at = models.DateTimeField(db_default=Now())
+    created_at = models.DateTimeField(db_default=DatabaseNow())
 
     class Meta:
         """Newest first."""
@@ -310,7 +309,7 @@ class SigningSecret(models.Model):
 
     #: Encrypted ``whsec_…``.
     secret = models.TextField()
-    created_at = models.DateTimeField(db_default=Now())
+    created_at = models.DateTimeField(db_default=DatabaseNow())
     retired_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
@@ -328,7 +327,7 @@ class IdempotencyKey(models.Model):
     key = models.CharField(max_length=600, unique=True)
     request_hash = models.CharField(max_length=64)
     execution = models.ForeignKey(Execution, on_delete=models.CASCADE)
-    created_at = models.DateTimeField(db_default=Now())
+    created_at = models.DateTimeField(db_default=DatabaseNow())
 
     def __str__(self) -> str:
         return self.key

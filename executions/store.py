@@ -17,9 +17,8 @@ from typing import Any
 
 from django.db import connection, transaction
 from django.db.models import QuerySet
-from django.db.models.functions import Now
 
-from dataflow.lib.fields import dump_json
+from dataflow.lib.fields import DatabaseNow, dump_json
 from executions import files, queue, webhooks
 from executions.definitions import DefinitionBroken, definition_of
 from executions.engine.outcomes import Completed, Failed, Notes, Outcome, complete, fail, release
@@ -165,7 +164,7 @@ def _others_ready(run: Run) -> set[str]:
 
 def _load(execution_id: str) -> _Loaded | None:
     """Lock an execution and read it with its tasks; ``None`` where there is none."""
-    row = Execution.objects.select_for_update().filter(pk=execution_id).annotate(db_now=Now()).first()
+    row = Execution.objects.select_for_update().filter(pk=execution_id).annotate(db_now=DatabaseNow()).first()
     if row is None:
         return None
     rows = {found.name: found for found in _task_runs(execution_id)}

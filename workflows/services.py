@@ -7,9 +7,9 @@ from typing import Any
 
 from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
 from django.db import transaction
-from django.db.models.functions import Now
 
 from dataflow.lib.errors import ApiProblem, Problem, conflict, invalid, not_found
+from dataflow.lib.fields import DatabaseNow
 from tasks_lib import registry
 from workflows.definition import Checked, check, definition_hash
 from workflows.models import Workflow, WorkflowVersion
@@ -60,7 +60,7 @@ def update_workflow(
             title=document["title"],
             description=document.get("description") or "",
             current_version=number,
-            updated_at=Now(),
+            updated_at=DatabaseNow(),
         )
         return version
 
@@ -87,7 +87,7 @@ def restore_version(*, workflow: Workflow, number: int, user: Actor = None) -> W
 
 def archive_workflow(*, workflow: Workflow) -> None:
     """Take a workflow out of use; its executions stay readable. Archiving twice changes nothing."""
-    Workflow.objects.filter(pk=workflow.pk, archived_at=None).update(archived_at=Now())
+    Workflow.objects.filter(pk=workflow.pk, archived_at=None).update(archived_at=DatabaseNow())
 
 
 def get_workflow(workflow_id: str) -> Workflow:

@@ -50,13 +50,18 @@ class JsonField(_Text):
 
 
 class DatabaseNow(Now):
-    """The database's clock, for times that lists are paged by.
+    """The database's clock at the moment it is read.
 
-    SQLite keeps times as text. Django's ``Now`` writes three digits after the point and its parameters six, or none for
-    a whole second: the same moment would not be equal to itself.
+    PostgreSQL's statement time is from before the statement waited for a lock: two steps of one execution could seem to
+    overlap. SQLite keeps times as text. Django's ``Now`` writes three digits after the point and its parameters six,
+    or none for a whole second: the same moment would not be equal to itself.
     """
 
     def as_sqlite(self, compiler: SQLCompiler, connection: BaseDatabaseWrapper, **context: Any) -> tuple[str, Any]:
         """As a parameter of the same moment is written."""
         template = "REPLACE(STRFTIME('%%%%Y-%%%%m-%%%%d %%%%H:%%%%M:%%%%f000', 'NOW'), '.000000', '')"
         return self.as_sql(compiler, connection, template=template, **context)
+
+    def as_postgresql(self, compiler: SQLCompiler, connection: BaseDatabaseWrapper, **context: Any) -> tuple[str, Any]:
+        """Read when the row is, again where it was waited for."""
+        return self.as_sql(compiler, connection, template="CLOCK_TIMESTAMP()", **context)

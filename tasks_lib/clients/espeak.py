@@ -9,6 +9,8 @@ from functools import cache
 
 #: What espeak-ng says its normal speed is, in words per minute, and the least and most it takes.
 NORMAL_RATE, SLOWEST_RATE, FASTEST_RATE = 175, 80, 450
+#: A sound is at least so long.
+SHORTEST_SECONDS = 0.25
 
 _AUDIO_OUTPUT_SYNCHRONOUS = 2
 _INITIALIZE_DONT_EXIT = 0x8000
@@ -41,7 +43,7 @@ class Sound:
 
 
 def speak(text: str, voice: Voice, speed: float = 1.0) -> Sound:
-    """``text`` spoken; ``speed`` 1 is normal. The sound is empty when there is nothing to say in ``text``."""
+    """``text`` spoken; ``speed`` 1 is normal. A text with nothing to say in it is a moment of silence."""
     with _lock:
         library, rate = _library()
         if library.espeak_SetVoiceByName(voice.name.encode()) != 0:
@@ -49,7 +51,9 @@ def speak(text: str, voice: Voice, speed: float = 1.0) -> Sound:
         words = min(FASTEST_RATE, max(SLOWEST_RATE, round(NORMAL_RATE * speed)))
         library.espeak_SetParameter(_RATE, words, 0)
         library.espeak_SetParameter(_PITCH, voice.pitch, 0)
-        return Sound(_synthesise(library, text), rate)
+        # For silence the library gives more or less of it, by what it said before: a player needs some.
+        shortest = int(rate * SHORTEST_SECONDS) * 2
+        return Sound(_synthesise(library, text).ljust(shortest, b"\0"), rate)
 
 
 def _synthesise(library: ctypes.CDLL, text: str) -> bytes:
