@@ -16,7 +16,6 @@ from random import uniform
 from typing import Any
 
 from django.db import connection, transaction
-from django.db.models import QuerySet
 
 from dataflow.lib.fields import DatabaseNow, dump_json
 from executions import files, queue, webhooks
@@ -167,13 +166,8 @@ def _load(execution_id: str) -> _Loaded | None:
     row = Execution.objects.select_for_update().filter(pk=execution_id).annotate(db_now=DatabaseNow()).first()
     if row is None:
         return None
-    rows = {found.name: found for found in _task_runs(execution_id)}
+    rows = {found.name: found for found in TaskRun.objects.filter(execution_id=execution_id)}
     return _Loaded(row=row, rows=rows, run=_run_of(row, rows, vars(row)["db_now"]), claims={})
-
-
-def _task_runs(execution_id: str) -> QuerySet[TaskRun]:
-    """The task runs of an execution, without what no decision needs."""
-    return TaskRun.objects.filter(execution_id=execution_id).defer("progress", "progress_message")
 
 
 def _run_of(row: Execution, rows: Mapping[str, TaskRun], now: datetime) -> Run:
@@ -321,7 +315,10 @@ def _save_task_runs(loaded: _Loaded) -> None:
     TaskRun.objects.bulk_create(new)
 
 
-_WRITTEN = (*_SHARED, "position", "type", "worker", "inputs", "outputs", "stored", "usage", "log")
+_WRITTEN = (
+    *_SHARED, "position", "type", "worker", "inputs", "outputs", "stored", "usage", "log", "progress",
+    "progress_message",
+)  # fmt: skip
 
 
 def _changed_row(loaded: _Loaded, task: Task, row: TaskRun) -> TaskRun:
@@ -336,6 +333,6 @@ def _changed_row(loaded: _Loaded, task: Task, row: TaskRun) -> TaskRun:
             row.outputs, row.stored = dict(ended.outcome.outputs), dict(ended.outcome.stored)
     if (claim := loaded.claims.get(task.name)) is not None:
         row.type, row.worker, row.inputs = claim.type, loaded.worker, shown_inputs(claim.inputs)
-        row.usage, row.log = {}, []
+        row.usage, row.log, row.progress, row.progress_message = {}, [], None, ""
     row.type = row.type or task.type
     return row

@@ -27,10 +27,12 @@ def is_open_to(request: HttpRequest) -> bool:
     if not settings.DEBUG or "X-Forwarded-For" in request.headers:
         return False
     try:
-        local = ip_address(request.META.get("REMOTE_ADDR", "")).is_loopback
+        caller = ip_address(request.META.get("REMOTE_ADDR", ""))
     except ValueError:
         return False
-    return local and not _from_another_site(request)
+    # A server on every address sees IPv4 callers as ::ffff:127.0.0.1, which Python 3.11 does not take for loopback.
+    caller = getattr(caller, "ipv4_mapped", None) or caller
+    return caller.is_loopback and not _from_another_site(request)
 
 
 def may(request: HttpRequest) -> bool:

@@ -165,7 +165,7 @@ def make_speech(request: Mapping[str, Any], folder: Path, cancellation: Cancella
     """The spoken file, in ``folder``. Raises ``EspeakError`` or ``TaskError``."""
     sound = speak(request["input"], VOICES[request["voice"]], request["speed"])
     samples, target = folder / "samples.raw", folder / "speech"
-    samples.write_bytes(sound.samples or bytes(sound.rate // 5))  # nothing to say is a tenth of a second of silence
+    samples.write_bytes(sound.samples)
     kind = request["response_format"]
     audio.encode(samples, sound.rate, target, kind, comment=COMMENT, cancellation=cancellation)
     return target
