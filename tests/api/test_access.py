@@ -57,7 +57,7 @@ def basic(name: str, password: str) -> dict[str, str]:
     return {"Authorization": f"Basic {base64.b64encode(f'{name}:{password}'.encode()).decode()}"}
 
 
-@pytest.mark.parametrize("address", ["127.0.0.1", "127.5.5.5", "::1"])
+@pytest.mark.parametrize("address", ["127.0.0.1", "127.5.5.5", "::1", "::ffff:127.0.0.1"])
 def test_it_works(api: Api, reads: list[str], changes: list[tuple[str, str]], address: str) -> None:
     """Development, on this machine: open, as the documented calls stand."""
     for path in reads:
