@@ -199,8 +199,21 @@ class Environment:
             return _sqlite(parsed)
         if parsed["ENGINE"] == "django.db.backends.postgresql":
             # A connection is kept for ten minutes: one each job would cost more than the job.
-            return parsed | {"CONN_MAX_AGE": 600, "CONN_HEALTH_CHECKS": True}
+            options = _PATIENCE | parsed.get("OPTIONS", {})
+            return parsed | {"CONN_MAX_AGE": 600, "CONN_HEALTH_CHECKS": True, "OPTIONS": options}
         raise _bad_database_url()
+
+
+#: How long anything waits for PostgreSQL: a machine that went away, a lock that a stopped process holds, or such a
+#: process itself, must not hold up the others. What the URL says wins.
+_PATIENCE = {
+    "connect_timeout": 5,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 20_000,
+    "options": "-c idle_in_transaction_session_timeout=30s -c lock_timeout=10s",
+}
 
 
 def _sqlite(parsed: dict[str, Any]) -> dict[str, Any]:

@@ -9,8 +9,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from executions.models import Worker
-from executions.present import WORKER_SILENCE
+from executions.present import has_live_worker
 from executions.store import database_now
 
 
@@ -50,8 +49,7 @@ def _database() -> str:
 
 
 def _workers() -> str:
-    alive = Worker.objects.filter(heartbeat_at__gte=database_now() - WORKER_SILENCE).exists()
-    return "ok" if alive else "no worker is running; start one with: manage.py worker"
+    return "ok" if has_live_worker(database_now()) else "no worker is running; start one with: manage.py worker"
 
 
 def _storage() -> str:

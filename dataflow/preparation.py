@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import hashlib
 import json
+import os
 import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -101,10 +102,23 @@ def _fill_new_database() -> FirstStart | None:
 @contextlib.contextmanager
 def _one_at_a_time(data_dir: Path) -> Iterator[None]:
     """Held by one process at a time. The kernel lets go of it when the process ends, however it ends."""
-    with (data_dir / "prepare.lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        with _database_lock():
+    path = data_dir / "prepare.lock"
+    with _locked(path), _database_lock():
+        try:
             yield
+        finally:
+            path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """The lock on the file that is at ``path`` once it is held: the one before it may have been removed meanwhile."""
+    while True:
+        with path.open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            if path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                yield
+                return
 
 
 @contextlib.contextmanager

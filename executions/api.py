@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from typing import Any
 
 from django.http.response import HttpResponseBase
@@ -15,6 +14,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from dataflow.api.pagination import next_link, page_of
+from dataflow.api.parsers import StrictJsonParser
 from dataflow.api.queries import choices_parameter, number_parameter, text_parameter, time_parameter
 from dataflow.lib.errors import ApiProblem, Problem, invalid, not_found
 from executions import files, services
@@ -22,11 +22,9 @@ from executions.downloads import download
 from executions.engine.state import ExecutionStatus
 from executions.models import Execution, ExecutionQuerySet, StoredFile
 from executions.present import describe_execution, describe_in_list, describe_started, url_of
-from workflows.definition.problems import at, nearest, shown
+from executions.start_body import object_with, start_body
 from workflows.services import get_workflow
 
-#: What the body of a start may hold.
-START_FIELDS = ("inputs", "monitoring", "workflow_version", "labels")
 MAX_WAIT_SECONDS = 60.0
 #: What multipart adds to a file, generously.
 _ENVELOPE_BYTES = 1024 * 1024
@@ -37,6 +35,8 @@ _LOOK_RARELY_SECONDS = 0.25
 class ExecutionsView(APIView):
     """``/workflows/{id}/executions``."""
 
+    parser_classes = [StrictJsonParser, MultiPartParser]
+
     def get(self, request: Request, workflow_id: str) -> Response:
         """The executions of a workflow, newest first."""
         workflow = get_workflow(workflow_id)
@@ -46,17 +46,17 @@ class ExecutionsView(APIView):
         """Start an execution: 201, committed; with ``?wait=`` the answer comes when it has ended."""
         workflow = get_workflow(workflow_id)
         wait = number_parameter(request, "wait", maximum=MAX_WAIT_SECONDS)
-        body = _start_body(request.data)
-        execution = services.start_execution(
-            workflow=workflow,
-            inputs=body.get("inputs"),
-            monitoring=body.get("monitoring"),
-            labels=body.get("labels"),
-            version=_version(body.get("workflow_version")),
-            openai_key=_openai_key(request),
-            user=request.user,
-            idempotency_key=request.headers.get("Idempotency-Key"),
-        )
+        with start_body(request) as body:
+            execution = services.start_execution(
+                workflow=workflow,
+                inputs=body.get("inputs"),
+                monitoring=body.get("monitoring"),
+                labels=body.get("labels"),
+                version=_version(body.get("workflow_version")),
+                openai_key=_openai_key(request),
+                user=request.user,
+                idempotency_key=request.headers.get("Idempotency-Key"),
+            )
         headers = {"Location": url_of(execution)}
         if wait:
             return Response(describe_execution(_waited(execution, wait)), status=201, headers=headers)
@@ -184,34 +184,12 @@ def _listed(request: Request, rows: ExecutionQuerySet) -> Response:
     return Response({"executions": shown, "next_cursor": page.next_cursor}, headers=links)
 
 
-def _start_body(data: Any) -> Mapping[str, Any]:
-    """The body of a start, with nothing unknown in it."""
-    return _object_with(data, START_FIELDS)
-
-
 def _reason(data: Any) -> str:
-    reason = _object_with(data, ("reason",)).get("reason", "")
+    reason = object_with(data, ("reason",)).get("reason", "")
     if not isinstance(reason, str) or len(reason) > 500:
         detail = "`reason` is a text of at most 500 characters."
         raise invalid(detail, [Problem(pointer="/reason", code="wrong_type", detail=detail)])
     return reason
-
-
-def _object_with(data: Any, known: tuple[str, ...]) -> Mapping[str, Any]:
-    if not isinstance(data, Mapping):
-        detail = f"The body must be a JSON object with {', '.join(f'`{name}`' for name in known)}."
-        raise invalid(detail, [Problem(pointer="", code="wrong_type", detail=detail)])
-    unknown = [name for name in data if name not in known]
-    if unknown:
-        problems = [
-            Problem(
-                pointer=at("", name), code="unknown_field", detail=f"There is no field {shown(name)} here.",
-                hint=nearest(name, known),
-            )
-            for name in unknown[:20]
-        ]  # fmt: skip
-        raise invalid("The request has fields that are not known.", problems)
-    return data
 
 
 def _version(value: Any) -> int | None:

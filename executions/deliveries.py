@@ -17,6 +17,7 @@ from dataflow.lib.jsonvalues import clean_json
 from executions import queue, signing
 from executions.models import Delivery, DeliveryAttempt, DeliveryStatus
 from executions.store import database_now, writing
+from executions.worker.database import persist
 
 logger = logging.getLogger(__name__)
 
@@ -89,10 +90,21 @@ def _claim_head(execution_id: str) -> Delivery | None:
 def _try(delivery: Delivery, send: Sender) -> bool:
     """One try; ``True`` when the delivery is settled and the next may go."""
     at, started = database_now(), time.monotonic()
-    keys = signing.keys_for(delivery.execution)
-    headers = signing.headers_for(message_id=delivery.id, body=delivery.body, keys=keys, at=at)
-    answer = send(delivery.url, delivery.body.encode(), headers | {"content-type": "application/json"})
+    answer = _answer(delivery, at, send)
     duration = int((time.monotonic() - started) * 1000)
+    return persist(lambda: _record(delivery, answer, at=at, duration=duration))
+
+
+def _answer(delivery: Delivery, at: datetime, send: Sender) -> Answer:
+    try:
+        keys = signing.keys_for(delivery.execution)
+    except ValueError as error:  # its secret cannot be opened any more; the operator may bring the key back
+        return Answer(status=None, error=f"It cannot be signed: {error}")
+    headers = signing.headers_for(message_id=delivery.id, body=delivery.body, keys=keys, at=at)
+    return send(delivery.url, delivery.body.encode(), headers | {"content-type": "application/json"})
+
+
+def _record(delivery: Delivery, answer: Answer, *, at: datetime, duration: int) -> bool:
     with writing():
         number = delivery.attempts.count() + 1
         DeliveryAttempt.objects.create(
@@ -117,7 +129,10 @@ def _settle(delivery: Delivery, answer: Answer) -> bool:
     if due is None:
         mine.update(status=DeliveryStatus.EXHAUSTED)
         return True
-    mine.update(next_attempt_at=due, wake_at=due)
+    if mine.update(next_attempt_at=due):
+        # Those behind it wait for it, and are not to be looked at before.
+        waiting = Delivery.objects.filter(execution_id=delivery.execution_id, status=DeliveryStatus.PENDING)
+        waiting.update(wake_at=due)
     return False
 
 

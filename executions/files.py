@@ -16,12 +16,12 @@ from django.core.files.storage import default_storage
 from dataflow.lib.errors import TaskError
 from dataflow.lib.fields import dump_json
 from dataflow.lib.ids import new_id
+from executions.engine.outcomes import MAX_OUTPUT_BYTES
 from executions.models import Execution, StoredFile
 
 MAX_BYTES = 512 * 1024 * 1024
 #: An output whose JSON is larger is kept as a file behind the scenes, one over MAX_OUTPUT_BYTES fails its task.
 INLINE_BYTES = 256 * 1024
-MAX_OUTPUT_BYTES = 100 * 1024 * 1024
 #: Kept in memory until then, on disk beyond.
 _SPOOL_BYTES = 1024 * 1024
 

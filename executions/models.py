@@ -56,6 +56,8 @@ class Execution(models.Model):
     workflow = models.ForeignKey(Workflow, on_delete=models.PROTECT, related_name="executions")
     version = models.ForeignKey(WorkflowVersion, on_delete=models.PROTECT, related_name="executions")
     workflow_version = models.PositiveIntegerField()
+    #: The version's, so that a list needs no definition.
+    title = models.CharField(max_length=200, blank=True)
     status = models.CharField(max_length=10, choices=_choices(ExecutionStatus), default=ExecutionStatus.PENDING)
     inputs = JsonField(default=dict)
     outputs = JsonField(null=True, blank=True)
@@ -327,7 +329,7 @@ class IdempotencyKey(models.Model):
     key = models.CharField(max_length=600, unique=True)
     request_hash = models.CharField(max_length=64)
     execution = models.ForeignKey(Execution, on_delete=models.CASCADE)
-    created_at = models.DateTimeField(db_default=DatabaseNow())
+    created_at = models.DateTimeField(db_default=DatabaseNow(), db_index=True)
 
     def __str__(self) -> str:
         return self.key

@@ -44,7 +44,11 @@ def parts_of(execution: Execution, described: Mapping[str, Any]) -> list[Part]:
         _part("part-outputs", "executions/parts/outputs.html", _outputs(execution, described, files)),
         _timeline(execution, described),
         *_tasks(execution, described, files),
-        _part("part-deliveries", "executions/parts/deliveries.html", {"deliveries": described["deliveries"]}),
+        _part(
+            "part-deliveries",
+            "executions/parts/deliveries.html",
+            {"deliveries": described["deliveries"], "subscribed": bool(execution.monitoring)},
+        ),
     ]
 
 

@@ -7,9 +7,10 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from executions.definitions import DefinitionBroken, definition_of
+from executions.engine.outcomes import shown_error
 from executions.engine.state import ExecutionStatus, TaskStatus
 from executions.files import shown_outputs
-from executions.models import Attempt, Delivery, Execution, TaskRun, Worker
+from executions.models import Attempt, Delivery, DeliveryStatus, Execution, TaskRun, Worker
 from executions.store import database_now
 
 #: A worker that gave no sign of life for so long is taken for dead.
@@ -30,27 +31,29 @@ def describe_started(execution: Execution) -> dict[str, Any]:
 def describe_in_list(execution: Execution) -> dict[str, Any]:
     """One entry of a list of executions."""
     return describe_started(execution) | {
-        "title": execution.workflow.title,
+        "title": execution.title,
         "labels": execution.labels,
         "trigger": execution.trigger,
         "created_at": execution.created_at,
         "started_at": execution.started_at,
         "completed_at": execution.completed_at,
         "duration": _seconds(execution.started_at, execution.completed_at),
-        "error": execution.error,
+        "error": shown_error(execution.error, None),
     }
 
 
 def describe_execution(execution: Execution) -> dict[str, Any]:
     """An execution with everything that is known of its tasks, in the order of its definition."""
     runs = {run.name: run for run in execution.task_runs.prefetch_related("attempts")}
-    tasks = [_describe_task(name, kind, runs.get(name), execution) for name, kind in _tasks_of(execution, runs)]
+    known = _tasks_of(execution, runs)
+    tasks = [_describe_task(place, name, kind, runs.get(name), execution) for place, (name, kind) in enumerate(known)]
+    places = {name: place for place, (name, _) in enumerate(known)}
     return describe_started(execution) | {
-        "title": execution.workflow.title,
+        "title": execution.title,
         "tasks": tasks,
         "inputs": execution.inputs,
         "outputs": shown_outputs(execution.outputs, execution.stored),
-        "error": execution.error,
+        "error": shown_error(execution.error, places.get((execution.error or {}).get("task") or "")),
         "labels": execution.labels,
         "trigger": execution.trigger,
         "created_at": execution.created_at,
@@ -76,7 +79,7 @@ def describe_deliveries(execution: Execution) -> list[dict[str, Any]]:
             "type": delivery.type,
             "url": delivery.url,
             "status": delivery.status,
-            "next_attempt_at": delivery.next_attempt_at,
+            "next_attempt_at": delivery.next_attempt_at if delivery.status == DeliveryStatus.PENDING else None,
             "delivered_at": delivery.delivered_at,
             "body": delivery.body,
             "attempts": [
@@ -112,7 +115,7 @@ def _tasks_of(execution: Execution, runs: Mapping[str, TaskRun]) -> Sequence[tup
         return [(run.name, run.type) for run in runs.values()]
 
 
-def _describe_task(name: str, kind: str, run: TaskRun | None, execution: Execution) -> dict[str, Any]:
+def _describe_task(place: int, name: str, kind: str, run: TaskRun | None, execution: Execution) -> dict[str, Any]:
     if run is None:
         # No row is made before there is something to say: an ended execution left it out.
         ended = ExecutionStatus(execution.status).ended
@@ -123,14 +126,14 @@ def _describe_task(name: str, kind: str, run: TaskRun | None, execution: Executi
         "status": run.status,
         "reason": run.reason or None,
         "attempt": run.attempt,
-        "attempts": [*(_describe_attempt(attempt) for attempt in run.attempts.all()), *_current_attempt(run)],
+        "attempts": [*(_describe_attempt(attempt, place) for attempt in run.attempts.all()), *_current_attempt(run)],
         "started_at": run.started_at,
         "completed_at": run.completed_at,
         "duration": _seconds(run.started_at, run.completed_at),
         "due_at": run.due_at,
         "inputs": run.inputs,
         "outputs": shown_outputs(run.outputs, run.stored),
-        "error": run.error,
+        "error": shown_error(run.error, place),
         "usage": run.usage,
         "log": run.log,
         "progress": run.progress,
@@ -145,7 +148,7 @@ _NOTHING: dict[str, Any] = {
 }  # fmt: skip
 
 
-def _describe_attempt(attempt: Attempt) -> dict[str, Any]:
+def _describe_attempt(attempt: Attempt, place: int) -> dict[str, Any]:
     return {
         "number": attempt.number,
         "type": attempt.type,
@@ -154,7 +157,7 @@ def _describe_attempt(attempt: Attempt) -> dict[str, Any]:
         "started_at": attempt.started_at,
         "completed_at": attempt.ended_at,
         "inputs": attempt.inputs,
-        "error": attempt.error,
+        "error": shown_error(attempt.error, place),
         "usage": attempt.usage,
         "log": attempt.log,
     }
@@ -184,12 +187,15 @@ def _waiting_for(execution: Execution, runs: Mapping[str, TaskRun]) -> dict[str,
     """Why nothing happens at the moment, if nothing does."""
     if ExecutionStatus(execution.status).ended or any(run.status == TaskStatus.RUNNING for run in runs.values()):
         return None
-    due = [run.due_at for run in runs.values() if run.status == TaskStatus.WAITING and run.due_at]
-    if due:
-        return {"for": "retry", "since": None, "until": min(due)}
+    waiting = [(run.due_at, run.pk, run) for run in runs.values() if run.status == TaskStatus.WAITING and run.due_at]
+    if waiting:
+        until, _, first = min(waiting)
+        since = max((attempt.ended_at for attempt in first.attempts.all()), default=None)
+        return {"for": "retry", "since": since, "until": until}
     alive = has_live_worker(database_now())
     detail = None if alive else "No worker is running. Start one with: manage.py worker"
-    return {"for": "worker", "since": execution.created_at, "until": None, "detail": detail}
+    since = max((run.completed_at for run in runs.values() if run.completed_at), default=execution.created_at)
+    return {"for": "worker", "since": since, "until": None, "detail": detail}
 
 
 def _summed(usages: Iterable[Mapping[str, Any]]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 import psycopg
@@ -17,6 +18,7 @@ from django_q.brokers import Broker, get_broker
 from django_q.brokers.orm import ORM
 from django_q.signing import BadSignature, SignedPackage
 from django_q.tasks import async_task
+from psycopg import sql
 
 logger = logging.getLogger(__name__)
 
@@ -24,10 +26,12 @@ logger = logging.getLogger(__name__)
 ADVANCE = "executions.jobs.advance"
 DELIVER = "executions.jobs.deliver"
 JOBS = frozenset({ADVANCE, DELIVER})
+#: Deliveries have a queue of their own: executions that take every thread must not hold them up.
+DELIVERIES = "deliveries"
+#: What was rung for and no worker took by then is rung for again: a doorbell may be lost.
+RING_AGAIN = timedelta(seconds=15)
 
 
-#: Where PostgreSQL tells that a job came.
-_CHANNEL = "dataflow_queue"
 #: A worker that heard nothing looks again after so long: a notification can be lost with its connection.
 _LISTEN_SECONDS = 1.0
 _INSERT = """
@@ -49,10 +53,15 @@ class PostgresBroker(ORM):  # type: ignore[misc]  # django-q2 ships no types
 
     _listening: psycopg.Connection[Any] | None = None
 
+    @property
+    def _channel(self) -> str:
+        """Where PostgreSQL tells that a job came to this queue."""
+        return f"queue:{self.list_key}"
+
     def enqueue(self, task: str) -> int:
         """Insert a job and tell the workers, both when the caller's transaction commits."""
         with connection.cursor() as cursor:
-            cursor.execute(_INSERT, [self.list_key, task, _CHANNEL])
+            cursor.execute(_INSERT, [self.list_key, task, self._channel])
             return int(cursor.fetchone()[0])
 
     def dequeue(self) -> list[tuple[int, str]]:
@@ -72,7 +81,7 @@ class PostgresBroker(ORM):  # type: ignore[misc]  # django-q2 ships no types
         if self._listening is None or self._listening.closed:
             parameters = connection.get_connection_params()
             self._listening = psycopg.connect(**parameters, autocommit=True)
-            self._listening.execute(f"LISTEN {_CHANNEL}")
+            self._listening.execute(sql.SQL("LISTEN {}").format(sql.Identifier(self._channel)))
             return True
         return any(True for _ in self._listening.notifies(timeout=_LISTEN_SECONDS, stop_after=1))
 
@@ -85,28 +94,33 @@ def ring(execution_id: str, *, times: int = 1) -> None:
 
 def ring_delivery(execution_id: str) -> None:
     """Ask a worker to send what is due of an execution's webhook deliveries."""
-    async_task(DELIVER, execution_id, task_name=f"deliver {execution_id}")
+    async_task(DELIVER, execution_id, task_name=f"deliver {execution_id}", cluster=DELIVERIES)
+
+
+def backlog() -> int:
+    """How many jobs wait to advance an execution."""
+    return int(get_broker().queue_size())
 
 
 class Receiver:
-    """Takes jobs off the queue, for one worker process. Open it after the fork."""
+    """Takes jobs off a queue (``None``: the executions'), for one thread of a worker. Open it after the fork."""
 
-    def __init__(self) -> None:
-        self._broker: Broker = get_broker()
+    def __init__(self, queue_name: str | None = None) -> None:
+        self._broker: Broker = get_broker(queue_name)
 
-    def take(self) -> Iterator[tuple[str, str]]:
-        """What is there now as ``(job, execution id)``; waits at most the broker's poll interval when it is empty.
+    def take(self) -> Iterator[str]:
+        """The executions that were rung for; waits at most the broker's poll interval when there are none.
 
         Raises what the broker raises when it cannot be reached.
         """
         for receipt, payload in self._broker.dequeue() or ():
             self._broker.acknowledge(receipt)
-            if (job := _read(payload)) is not None:
-                yield job
+            if (execution_id := _read(payload)) is not None:
+                yield execution_id
 
 
-def _read(payload: str) -> tuple[str, str] | None:
-    """A job that is one of ours; anything else in the queue is dropped, never called."""
+def _read(payload: str) -> str | None:
+    """The execution of a job that is one of ours; anything else in the queue is dropped, never called."""
     try:
         message = SignedPackage.loads(payload)
         function, (execution_id,) = message["func"], message["args"]
@@ -116,4 +130,4 @@ def _read(payload: str) -> tuple[str, str] | None:
     if function not in JOBS or not isinstance(execution_id, str):
         logger.warning("Dropped a queue message that is no job of ours: %.100r", function)
         return None
-    return function, execution_id
+    return execution_id

@@ -24,6 +24,7 @@ from workflows.services import Actor, version_of
 
 __all__ = ["cancel_execution", "redeliver", "save_upload", "start_execution"]
 
+UNKNOWN_TYPE = "application/octet-stream"
 MAX_KEY_CHARACTERS = 255
 _KEY_LIFE = timedelta(hours=24)
 
@@ -74,9 +75,9 @@ def cancel_execution(*, execution: Execution, reason: str = "", user: Actor = No
 def save_upload(*, upload: UploadedFile[bytes]) -> StoredFile:
     """Keep an uploaded file, as a stream. Raises ``ApiProblem`` 413 over 512 MiB."""
     name = upload.name or "file"
-    content_type = upload.content_type or files.guess_type(name)
-    if not (content_type.isascii() and content_type.isprintable()):
-        content_type = "application/octet-stream"
+    content_type = upload.content_type or UNKNOWN_TYPE
+    if content_type == UNKNOWN_TYPE or not (content_type.isascii() and content_type.isprintable()):
+        content_type = files.guess_type(name)
     try:
         with files.creating(name, content_type) as writer:
             for chunk in upload.chunks():
@@ -84,6 +85,12 @@ def save_upload(*, upload: UploadedFile[bytes]) -> StoredFile:
     except TaskError as error:
         raise ApiProblem(status=413, code=error.code, title="Content too large", detail=error.message) from error
     return StoredFile.objects.get(pk=writer.value["file_id"])
+
+
+def discard_upload(*, stored: StoredFile) -> None:
+    """Remove an uploaded file that nothing came to use."""
+    stored.delete()
+    stored.content.delete(save=False)
 
 
 def _definition(version: WorkflowVersion) -> Definition:
@@ -168,6 +175,7 @@ def _row(
         workflow_id=version.workflow_id,
         version=version,
         workflow_version=version.number,
+        title=definition.title,
         inputs=values,
         labels={**definition.labels, **labels},
         monitoring=subscription,

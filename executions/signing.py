@@ -16,6 +16,7 @@ from standardwebhooks.webhooks import Webhook
 
 from executions import vault
 from executions.models import Execution, SigningSecret
+from executions.store import database_now
 
 _PREFIX = "whsec_"
 #: A retired secret still signs beside the new one for so long.
@@ -45,7 +46,7 @@ def keys_for(execution: Execution) -> list[str]:
 
 def installation_keys() -> list[str]:
     """The installation's signing secrets that count now, the newest first. The first use makes one."""
-    counting = Q(retired_at=None) | Q(retired_at__gt=datetime.now(UTC) - ROTATION)
+    counting = Q(retired_at=None) | Q(retired_at__gt=database_now() - ROTATION)
     found = list(SigningSecret.objects.filter(counting).values_list("secret", flat=True))
     return [vault.decrypt(secret) for secret in found] or [rotate()]
 
@@ -54,7 +55,7 @@ def rotate() -> str:
     """Make a new installation secret and retire the ones before it. Returns the new one."""
     secret = new_secret()
     with transaction.atomic():
-        SigningSecret.objects.filter(retired_at=None).update(retired_at=datetime.now(UTC))
+        SigningSecret.objects.filter(retired_at=None).update(retired_at=database_now())
         SigningSecret.objects.create(secret=vault.encrypt(secret))
     return secret
 

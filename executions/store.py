@@ -25,13 +25,14 @@ from executions.engine.planner import Claim, plan, prepare, startable
 from executions.engine.run import EndedTry, Run
 from executions.engine.state import ExecutionStatus, TaskState, TaskStatus
 from executions.models import Attempt, Event, Execution, TaskRun
+from executions.queue import RING_AGAIN
 from tasks_lib import registry
 from workflows.definition import Definition, Task
 
 logger = logging.getLogger(__name__)
 
-#: Ready work that no worker took by then is rung for again (a doorbell was lost).
-RING_AGAIN = timedelta(seconds=15)
+#: Rings for one execution at a time, when they were lost; each worker that comes goes on with what is ready.
+MAX_RINGS = 32
 #: Inputs are kept to be looked at; a longer value is cut.
 SHOWN_CHARACTERS = 64 * 1024
 #: No task type has this name: a definition that cannot run here fails by the planner's own rule for a missing type.
@@ -92,7 +93,7 @@ def step(execution_id: str, *, worker: str, ended: EndOfTry | None = None, claim
         if loaded is None or loaded.run.status.ended:
             return None
         loaded.worker = worker
-        rung = _rung_for(loaded.run)
+        rung = _rung_for(loaded.run) if claiming else set()
         if ended is not None and not _settle(loaded, ended):
             return None
         claim = _claim_next(loaded, claiming=claiming)
@@ -100,6 +101,23 @@ def step(execution_id: str, *, worker: str, ended: EndOfTry | None = None, claim
         _save(loaded, wake_at=_wake_at(loaded.run, others))
         queue.ring(execution_id, times=len(others - rung))
     return claim
+
+
+def look_after(execution_id: str, *, ringing: bool) -> bool:
+    """Plan for an execution whose time has come, without claiming: whatever is due happens, however busy workers are.
+
+    With ``ringing``, rings for every task that is ready. ``False`` for one that has ended, is gone, or is locked: that
+    one is being stepped at the moment.
+    """
+    with writing():
+        loaded = _load(execution_id, skip_locked=True)
+        if loaded is None or loaded.run.status.ended:
+            return False
+        plan(loaded.run)
+        ready = _others_ready(loaded.run)
+        _save(loaded, wake_at=_wake_at(loaded.run, ready))
+        queue.ring(execution_id, times=min(len(ready), MAX_RINGS) if ringing else 0)
+    return True
 
 
 def cancel(execution_id: str, *, reason: str, by: str) -> ExecutionStatus:
@@ -120,7 +138,9 @@ def renew_leases(worker: str, task_runs: Collection[int], *, seconds: float) -> 
     until = database_now() + timedelta(seconds=seconds)
     owned = TaskRun.objects.filter(pk__in=task_runs, worker=worker, status=TaskStatus.RUNNING)
     with writing():
-        owned.update(lease_until=until)
+        # In one order, and past what a step has locked: two that wait for each other would both lose time.
+        mine = list(owned.select_for_update(skip_locked=True).order_by("pk").values_list("pk", flat=True))
+        TaskRun.objects.filter(pk__in=mine).update(lease_until=until)
 
 
 def note_progress(claim: Claim, *, fraction: float, message: str) -> None:
@@ -161,12 +181,13 @@ def _others_ready(run: Run) -> set[str]:
     return set(ready)
 
 
-def _load(execution_id: str) -> _Loaded | None:
-    """Lock an execution and read it with its tasks; ``None`` where there is none."""
-    row = Execution.objects.select_for_update().filter(pk=execution_id).annotate(db_now=DatabaseNow()).first()
+def _load(execution_id: str, *, skip_locked: bool = False) -> _Loaded | None:
+    """Lock an execution and read it with its tasks; ``None`` where there is none (or it is locked already)."""
+    locked = Execution.objects.select_for_update(skip_locked=skip_locked).filter(pk=execution_id)
+    row = locked.annotate(db_now=DatabaseNow()).first()
     if row is None:
         return None
-    rows = {found.name: found for found in TaskRun.objects.filter(execution_id=execution_id)}
+    rows = {found.name: found for found in TaskRun.objects.filter(execution_id=execution_id).defer(*_UNREAD)}
     return _Loaded(row=row, rows=rows, run=_run_of(row, rows, vars(row)["db_now"]), claims={})
 
 
@@ -304,35 +325,38 @@ def _notes_of(loaded: _Loaded, task: str) -> Notes:
     return Notes()
 
 
+#: Large, and no decision needs them: written when there is something new, read for an ended try alone.
+_UNREAD = ("inputs", "usage", "log")
+
+
 def _save_task_runs(loaded: _Loaded) -> None:
     new: list[TaskRun] = []
-    for name in loaded.run.changed:
+    for name in sorted(loaded.run.changed, key=loaded.run.place_of):
         row = loaded.rows.get(name)
         if row is None:
-            new.append(_changed_row(loaded, loaded.run.definition_of(name), TaskRun(execution=loaded.row, name=name)))
+            row = TaskRun(execution=loaded.row, name=name)
+            _change(loaded, name, row)
+            new.append(row)
         else:
-            _changed_row(loaded, loaded.run.definition_of(name), row).save(update_fields=_WRITTEN)
+            row.save(update_fields=_change(loaded, name, row))
     TaskRun.objects.bulk_create(new)
 
 
-_WRITTEN = (
-    *_SHARED, "position", "type", "worker", "inputs", "outputs", "stored", "usage", "log", "progress",
-    "progress_message",
-)  # fmt: skip
-
-
-def _changed_row(loaded: _Loaded, task: Task, row: TaskRun) -> TaskRun:
-    state = loaded.run.task(task.name)
-    for name in _SHARED:
-        setattr(row, name, getattr(state, name))
-    row.position = loaded.run.place_of(task.name)
+def _change(loaded: _Loaded, name: str, row: TaskRun) -> list[str]:
+    """Take over into ``row`` what the step made of a task; returns the names of the columns."""
+    state, place = loaded.run.task(name), loaded.run.place_of(name)
+    values = {shared: getattr(state, shared) for shared in _SHARED} | {"position": place}
     ended = loaded.ended
-    if ended is not None and ended.claim.task == task.name:
-        row.usage, row.log = dict(ended.outcome.notes.usage), list(ended.outcome.notes.log)
+    if ended is not None and ended.claim.task == name:
+        notes = ended.outcome.notes
+        values |= {"usage": dict(notes.usage), "log": list(notes.log)}
         if isinstance(ended.outcome, Completed):
-            row.outputs, row.stored = dict(ended.outcome.outputs), dict(ended.outcome.stored)
-    if (claim := loaded.claims.get(task.name)) is not None:
-        row.type, row.worker, row.inputs = claim.type, loaded.worker, shown_inputs(claim.inputs)
-        row.usage, row.log, row.progress, row.progress_message = {}, [], None, ""
-    row.type = row.type or task.type
-    return row
+            values |= {"outputs": dict(ended.outcome.outputs), "stored": dict(ended.outcome.stored)}
+    if (claim := loaded.claims.get(name)) is not None:
+        values |= {"type": claim.type, "worker": loaded.worker, "inputs": shown_inputs(claim.inputs)}
+        values |= {"usage": {}, "log": [], "progress": None, "progress_message": ""}
+    elif not row.type:
+        values["type"] = loaded.run.definition_of(name).type
+    for column, value in values.items():
+        setattr(row, column, value)
+    return list(values)

@@ -1,6 +1,7 @@
 """Makes good what was lost: due work is rung for, expired leases are found. One loop a worker cluster.
 
-Rings are claimed by moving ``wake_at`` forward, so several sweepers do not ring for the same thing.
+What is due is claimed by moving ``wake_at`` forward, so several sweepers do not ring for the same thing; what is locked
+is being worked on, and left alone.
 """
 
 from __future__ import annotations
@@ -8,12 +9,12 @@ from __future__ import annotations
 import logging
 from datetime import timedelta
 
-from django.db.models import Exists, OuterRef, Q
+from django.db.models import Exists, OuterRef
 
-from executions import queue
-from executions.engine.state import TaskStatus
+from executions import queue, store
+from executions.engine.state import ExecutionStatus, TaskStatus
 from executions.models import ALIVE, Delivery, DeliveryStatus, Execution, IdempotencyKey, TaskRun, Worker
-from executions.store import RING_AGAIN, database_now, writing
+from executions.store import database_now
 
 logger = logging.getLogger(__name__)
 
@@ -26,35 +27,33 @@ _FORGET_KEYS = timedelta(hours=24)
 
 
 def ring_due() -> int:
-    """Ring for executions and deliveries whose time has come. Returns how many."""
-    return _ring_executions() + _ring_deliveries()
+    """Look after the executions and ring for the deliveries whose time has come. Returns how many."""
+    return _look_after_executions() + _ring_deliveries()
 
 
 def sweep() -> int:
-    """Find executions whose worker let its lease run out; they are rung for at once. Returns how many."""
+    """Find executions whose worker let its lease run out, forget what is old, then as ``ring_due``."""
     now = database_now()
-    expired = TaskRun.objects.filter(status=TaskStatus.RUNNING, lease_until__lt=now)
+    expired = TaskRun.objects.filter(status=TaskStatus.RUNNING, lease_until__lt=now).order_by("execution_id")
     lost = list(expired.values_list("execution_id", flat=True).distinct()[:_BATCH])
-    with writing():
-        alive = Execution.objects.filter(pk__in=lost, status__in=ALIVE)
-        found = alive.filter(Q(wake_at=None) | Q(wake_at__gt=now)).update(wake_at=now)
+    if lost:
+        logger.warning("Found %d executions whose worker was lost.", len(lost))
+    found = sum(store.look_after(execution_id, ringing=True) for execution_id in lost)
+    with store.writing():
         Worker.objects.filter(heartbeat_at__lt=now - _FORGET_WORKERS).delete()
         IdempotencyKey.objects.filter(created_at__lt=now - _FORGET_KEYS).delete()
-    if found:
-        logger.warning("Found %d executions whose worker was lost.", found)
     return found + ring_due()
 
 
-def _ring_executions() -> int:
-    now = database_now()
-    due = Execution.objects.filter(status__in=ALIVE, wake_at__lte=now)
-    rung = 0
-    for execution_id in list(due.order_by("wake_at").values_list("pk", flat=True)[:_BATCH]):
-        with writing():
-            if due.filter(pk=execution_id).update(wake_at=now + RING_AGAIN):
-                queue.ring(execution_id)
-                rung += 1
-    return rung
+def _look_after_executions() -> int:
+    """Plan for what is due: timeouts pass and retries come due also while every thread of every worker is busy."""
+    due = Execution.objects.filter(status__in=ALIVE, wake_at__lte=database_now()).order_by("wake_at")
+    if not (found := list(due.values_list("pk", "status")[:_BATCH])):
+        return 0
+    # Behind a long queue nothing is lost: the workers are busy, and more rings would only make it longer.
+    ringing = queue.backlog() < _BATCH
+    wanted = [key for key, status in found if ringing or status == ExecutionStatus.RUNNING]
+    return sum(store.look_after(execution_id, ringing=ringing) for execution_id in wanted)
 
 
 def _ring_deliveries() -> int:
@@ -63,11 +62,13 @@ def _ring_deliveries() -> int:
         execution=OuterRef("execution"), status=DeliveryStatus.PENDING, sequence__lt=OuterRef("sequence")
     )
     due = Delivery.objects.filter(status=DeliveryStatus.PENDING, wake_at__lte=now)
-    heads = due.filter(~Exists(earlier)).values_list("pk", "execution_id")
+    heads = due.filter(~Exists(earlier)).order_by("wake_at").values_list("pk", "execution_id")
     rung = 0
     for key, execution_id in list(heads[:_BATCH]):
-        with writing():
-            if due.filter(pk=key).update(wake_at=now + RING_AGAIN):
+        with store.writing():
+            mine = due.filter(pk=key).select_for_update(skip_locked=True).values_list("pk", flat=True).first()
+            if mine is not None:
+                due.filter(pk=mine).update(wake_at=now + queue.RING_AGAIN)
                 queue.ring_delivery(execution_id)
                 rung += 1
     return rung

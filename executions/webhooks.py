@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from dataflow.lib.fields import dump_json
 from executions import files, queue
+from executions.engine.outcomes import shown_error
 from executions.engine.run import Run
 from executions.models import Delivery, DeliveryStatus, Event, Execution
+from executions.queue import RING_AGAIN
 
 #: What a subscription without ``events`` gets.
 DEFAULT_EVENTS = ("started", "completed", "failed", "cancelled")
 #: A body stays under this many bytes (4-execution.md, Webhooks out).
 MAX_BODY_BYTES = 20_000
-#: A stored delivery that no worker took by then is rung for again.
-RING_AGAIN = timedelta(seconds=15)
 
 
 def subscription_of(monitoring: Mapping[str, Any] | None) -> tuple[dict[str, Any] | None, str]:
@@ -59,6 +59,7 @@ def queue_deliveries(execution: Execution, run: Run, events: Sequence[Event]) ->
 
 def body_of(execution: Execution, run: Run, event: Event) -> str:
     """The JSON text of an event, under 20 kB: large outputs by reference, then fewer tasks."""
+    failed = (execution.error or {}).get("task")
     data: dict[str, Any] = {
         "workflow_execution_id": execution.id,
         "workflow_id": execution.workflow_id,
@@ -69,7 +70,7 @@ def body_of(execution: Execution, run: Run, event: Event) -> str:
         "completed_at": timestamp(execution.completed_at),
         "tasks": [{"name": task.name, "status": state.status.value} for task, state in run.states()],
         "outputs": files.shown_outputs(execution.outputs, execution.stored) or {},
-        "error": execution.error,
+        "error": shown_error(execution.error, run.place_of(failed) if failed else None),
     }
     if event.type == "execution.started":
         # Of that moment, also where the same step brought the end.
@@ -113,7 +114,7 @@ def _by_reference(value: Any, url: str) -> Any:
 def _error_cut(data: dict[str, Any], url: str) -> None:
     for holder in (data, data.get("task") or {}):
         if (error := holder.get("error")) is not None:
-            holder["error"] = {"code": error["code"], "message": error["message"][:500], "url": url}
+            holder["error"] = {"code": error["code"], "detail": error["message"][:500], "url": url}
 
 
 def _tasks_cut(data: dict[str, Any], url: str) -> None:

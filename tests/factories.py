@@ -46,7 +46,11 @@ def make_execution(
         times["completed_at"] = START + timedelta(seconds=2)
     given = {"inputs": {"text": "abc"}} | times | fields
     return Execution.objects.create(
-        workflow=version.workflow, version=version, workflow_version=version.number, status=status, **given
+        workflow=version.workflow,
+        version=version,
+        workflow_version=version.number,
+        status=status,
+        **({"title": version.definition["title"]} | given),
     )
 
 

@@ -16,6 +16,7 @@ from dataflow.api.admin import ModelAdmin, ModelForm, ReadOnlyAdmin, ReadOnlyInl
 from dataflow.lib.errors import ApiProblem
 from dataflow.lib.jsonvalues import JsonError, parse_json
 from workflows import services
+from workflows.masking import masked
 from workflows.models import Workflow, WorkflowVersion
 
 
@@ -37,7 +38,7 @@ class WorkflowAdminForm(ModelForm):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         if not self.instance._state.adding:  # noqa: SLF001 - Django's documented way to tell a new instance
-            text = json.dumps(self.instance.current().definition, ensure_ascii=False, indent=2)
+            text = json.dumps(masked(self.instance.current().definition), ensure_ascii=False, indent=2)
             self.initial["document"] = text
             self.initial["expected_version"] = self.instance.current_version
 

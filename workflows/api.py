@@ -9,10 +9,12 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from dataflow.api.pagination import next_link, page_of
+from dataflow.api.parsers import MergePatchParser, StrictJsonParser
 from dataflow.api.queries import text_parameter
 from dataflow.lib.errors import ApiProblem
 from workflows import services
 from workflows.definition import plan_of
+from workflows.masking import masked
 from workflows.models import Workflow, WorkflowVersion
 from workflows.present import describe_in_list, describe_saved, describe_version, describe_workflow
 
@@ -49,6 +51,8 @@ class ValidateView(APIView):
 
 class WorkflowView(APIView):
     """``/workflows/{id}``."""
+
+    parser_classes = [StrictJsonParser, MergePatchParser]
 
     def get(self, request: Request, workflow_id: str) -> Response:
         """The current definition, its version, counts by status, the last execution."""
@@ -98,7 +102,7 @@ class VersionView(APIView):
     def get(self, request: Request, workflow_id: str, number: int) -> Response:
         """One frozen definition."""
         version = services.version_of(services.get_workflow(workflow_id), number)
-        return Response(describe_version(version) | {"definition": version.definition})
+        return Response(describe_version(version) | {"definition": masked(version.definition)})
 
 
 class RestoreView(APIView):

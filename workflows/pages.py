@@ -17,6 +17,7 @@ from dataflow.lib.jsonvalues import JsonError, parse_json
 from workflows import services
 from workflows.forms import DefinitionForm, RunForm
 from workflows.graph import drawing_of
+from workflows.masking import masked
 from workflows.models import Workflow, WorkflowVersion
 
 _EMPTY_DOCUMENT = {
@@ -81,7 +82,7 @@ class WorkflowPage(WorkflowPageView):
             "graph": drawing_of(version.definition),
             "executions": list(workflow.executions.all().for_list()[:10]),
             "versions": list(workflow.versions.defer("definition").select_related("created_by")[:10]),
-            "definition": pretty(version.definition),
+            "definition": pretty(masked(version.definition)),
             "call": run_call(request, workflow, inputs),
         }
         return self.render("workflows/workflow.html", context)
@@ -111,8 +112,8 @@ class VersionPage(WorkflowPageView):
             "workflow": workflow,
             "version": version,
             "other": other,
-            "lines": difference(other.definition, version.definition) if other else [],
-            "definition": pretty(version.definition),
+            "lines": difference(masked(other.definition), masked(version.definition)) if other else [],
+            "definition": pretty(masked(version.definition)),
             "graph": drawing_of(version.definition),
         }
         return self.render("workflows/version.html", context)
@@ -146,7 +147,7 @@ class EditPage(WorkflowPageView):
     def get(self, request: HttpRequest, workflow_id: str = "") -> HttpResponse:
         """The form, with the current definition or one to start from."""
         workflow = workflow_or_404(workflow_id) if workflow_id else None
-        document = workflow.current().definition if workflow else _EMPTY_DOCUMENT
+        document = masked(workflow.current().definition) if workflow else _EMPTY_DOCUMENT
         number = workflow.current_version if workflow else None
         form = DefinitionForm(initial={"document": pretty(document), "expected_version": number})
         return self._page(workflow, form)

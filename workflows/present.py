@@ -8,6 +8,7 @@ from typing import Any
 from django.db.models import Count
 
 from dataflow.lib.errors import Problem
+from workflows.masking import masked
 from workflows.models import Workflow, WorkflowVersion
 
 
@@ -41,7 +42,7 @@ def describe_workflow(workflow: Workflow) -> dict[str, Any]:
     counts = workflow.executions.order_by().values_list("status").annotate(number=Count("pk"))
     last = workflow.executions.values("id", "status", "created_at").first()
     return describe_in_list(workflow) | {
-        "definition": workflow.current().definition,
+        "definition": masked(workflow.current().definition),
         "executions": dict(counts),
         "last_execution": last
         and {"workflow_execution_id": last["id"], "status": last["status"], "created_at": last["created_at"]},

@@ -12,6 +12,7 @@ from dataflow.lib.errors import ApiProblem, Problem, conflict, invalid, not_foun
 from dataflow.lib.fields import DatabaseNow
 from tasks_lib import registry
 from workflows.definition import Checked, check, definition_hash
+from workflows.masking import unmasked
 from workflows.models import Workflow, WorkflowVersion
 
 Actor = AbstractBaseUser | AnonymousUser | None
@@ -28,7 +29,7 @@ def check_document(document: object) -> Checked:
 
 def create_workflow(*, document: Any, user: Actor = None) -> WorkflowVersion:
     """Store a new workflow with its version 1. Raises ``ApiProblem`` 400; then nothing is stored."""
-    check_document(document)
+    check_document(unmasked(document, None))
     with transaction.atomic():
         workflow = Workflow.objects.create(
             title=document["title"], description=document.get("description") or "", created_by=_stored(user)
@@ -52,6 +53,7 @@ def update_workflow(
     with transaction.atomic():
         locked = _lock(workflow, expected_version)
         current = locked.current()
+        document = unmasked(document, current.definition)
         if current.hash == definition_hash(document):
             return current
         number = locked.current_version + 1

@@ -50,7 +50,7 @@ def handle(error: Exception, context: Mapping[str, Any]) -> Response | None:
     problem = as_problem(error)
     if problem is None:
         return None
-    if problem.status == 415 and MultiPartParser in getattr(context.get("view"), "parser_classes", ()):
+    if problem.status == 415 and getattr(context.get("view"), "parser_classes", ()) == [MultiPartParser]:
         problem.detail = _SEND_MULTIPART
     body = problem_json(
         status=problem.status, code=problem.code, title=problem.title, detail=problem.detail, errors=problem.errors
@@ -61,6 +61,12 @@ def handle(error: Exception, context: Mapping[str, Any]) -> Response | None:
 def as_problem(error: Exception) -> ApiProblem | None:
     """What an exception is to a client; ``None`` for what nobody expected."""
     return next((answer(error) for kind, answer in _ANSWERS if isinstance(error, kind)), None)
+
+
+def _untakeable(error: Exception) -> ApiProblem:
+    # Logged: it may as well be a check of ours that is missing.
+    logger.warning("The database refused a value: %s", str(error).strip())
+    return _simple(400, "validation", "The request holds a value that the database cannot take.")
 
 
 def _unavailable(error: Exception) -> ApiProblem:
@@ -107,7 +113,7 @@ _ANSWERS: tuple[tuple[type[Exception] | tuple[type[Exception], ...], Callable[[A
     (MultiPartParserError, lambda error: _simple(400, "validation", f"The multipart body cannot be read: {error}")),
     ((OperationalError, InterfaceError), _unavailable),
     # Such as a NUL in the name of who signs in, which PostgreSQL does not take even to look for it.
-    (DataError, lambda _: _simple(400, "validation", "The request holds a value that the database cannot take.")),
+    (DataError, _untakeable),
 )
 
 

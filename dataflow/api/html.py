@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 from urllib.parse import urlencode
 
 from django.db.models import Model, QuerySet
-from django.http import HttpRequest, HttpResponse, HttpResponseNotModified
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotModified
 from django.http.response import HttpResponseBase
 from django.shortcuts import render
 from django.utils.decorators import method_decorator
@@ -32,11 +32,15 @@ class PageView(PageAccess, View):
     here: ClassVar[str] = ""
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        """Answer, turning an ``ApiProblem`` into its page."""
+        """Answer; what is refused or missing becomes a page that says so, in development too."""
         try:
             return super().dispatch(request, *args, **kwargs)
         except ApiProblem as problem:
-            return self.render("problem.html", {"problem": problem, "back": "/"}, status=problem.status)
+            refused = problem
+        except Http404 as missing:
+            detail = str(missing) or f"There is nothing at {request.path[:200]}."
+            refused = ApiProblem(status=404, code="not_found", title="Not found", detail=detail)
+        return self.render("problem.html", {"problem": refused, "back": "/"}, status=refused.status)
 
     def render(self, template: str, context: Mapping[str, Any], *, status: int = 200) -> HttpResponse:
         """A whole page. It differs by who asks for what, so shared caches keep nothing."""

@@ -34,6 +34,12 @@ class StrictJsonParser(BaseParser):
             raise invalid(error.detail, [problem], code="invalid_json") from error
 
 
+class MergePatchParser(StrictJsonParser):
+    """A JSON merge patch under the media type of RFC 7396, parsed as strictly."""
+
+    media_type = "application/merge-patch+json"
+
+
 def _refuse_other_charsets(media_type: str) -> None:
     for parameter in media_type.split(";")[1:]:
         name, _, value = parameter.partition("=")

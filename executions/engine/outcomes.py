@@ -18,6 +18,8 @@ from workflows.definition import Task
 MAX_LOST = 3
 #: A claimed try is its worker's for so long; the worker renews this every 10 s.
 LEASE_SECONDS = 30.0
+#: Of JSON, for an output of a task and for all outputs of a workflow (4-execution.md, 6).
+MAX_OUTPUT_BYTES = 100 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,11 +61,19 @@ Outcome = Completed | Failed | Released
 
 
 def error_as_json(error: TaskError) -> dict[str, Any]:
-    """How a task's error is stored and shown."""
+    """How a task's error is stored."""
     shown: dict[str, Any] = {"code": error.code, "message": error.message, "retryable": error.retryable}
     if error.retry_after is not None:
         shown["retry_after"] = error.retry_after
     return shown | ({"details": dict(error.details)} if error.details else {})
+
+
+def shown_error(error: Mapping[str, Any] | None, place: int | None) -> dict[str, Any] | None:
+    """A stored error in the shape of a problem: ``detail``, and the ``pointer`` to the task in the definition."""
+    if error is None:
+        return None
+    pointer = {} if place is None else {"pointer": f"/tasks/{place}"}
+    return {**error, "detail": error["message"], **pointer}
 
 
 def complete(run: Run, task: Task, outputs: Mapping[str, Any]) -> None:

@@ -12,7 +12,7 @@ from datetime import timedelta
 from typing import Any
 
 from dataflow.lib.errors import TaskError
-from executions.engine.outcomes import LEASE_SECONDS, error_as_json, lose
+from executions.engine.outcomes import LEASE_SECONDS, MAX_OUTPUT_BYTES, error_as_json, lose
 from executions.engine.run import Run
 from executions.engine.scope import scope_of
 from executions.engine.state import ExecutionStatus, TaskState, TaskStatus
@@ -28,6 +28,7 @@ from workflows.definition import (
     evaluate_outputs,
     render_inputs,
 )
+from workflows.definition.sizes import json_size
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,13 +121,19 @@ def _all_ended(run: Run) -> bool:
         return False
     run.begin()
     try:
-        outputs = evaluate_outputs(run.definition, scope_of(run))
+        outputs = _bounded(evaluate_outputs(run.definition, scope_of(run)))
     except (OutputError, TaskError) as error:
         problem = {"code": getattr(error, "code", "expression"), "message": error.message, "task": None}
         run.end(ExecutionStatus.FAILED, error=problem)
     else:
         run.end(ExecutionStatus.COMPLETED, outputs=outputs)
     return True
+
+
+def _bounded(outputs: dict[str, Any]) -> dict[str, Any]:
+    if json_size(outputs, MAX_OUTPUT_BYTES) > MAX_OUTPUT_BYTES:
+        raise TaskError("too_large", f"The outputs of the workflow are over {MAX_OUTPUT_BYTES // 2**20} MiB together.")
+    return outputs
 
 
 #: In order: what ends the execution first, then what changes tasks, then the end of the work.

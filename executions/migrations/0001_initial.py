@@ -121,6 +121,7 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 ("workflow_version", models.PositiveIntegerField()),
+                ("title", models.CharField(blank=True, max_length=200)),
                 (
                     "status",
                     models.CharField(
@@ -208,7 +209,7 @@ class Migration(migrations.Migration):
                 ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
                 ("key", models.CharField(max_length=600, unique=True)),
                 ("request_hash", models.CharField(max_length=64)),
-                ("created_at", models.DateTimeField(db_default=dataflow.lib.fields.DatabaseNow())),
+                ("created_at", models.DateTimeField(db_default=dataflow.lib.fields.DatabaseNow(), db_index=True)),
                 (
                     "execution",
                     models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, to="executions.execution"),

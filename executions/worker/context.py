@@ -6,12 +6,14 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from math import isfinite
 from tempfile import SpooledTemporaryFile
 from typing import IO, Any, Literal
 
 from dataflow.lib.cancellation import Cancellation
 from dataflow.lib.egress import Egress
 from dataflow.lib.errors import TaskError
+from dataflow.lib.jsonvalues import clean_json
 from executions import files
 from executions.engine.outcomes import Notes
 from executions.engine.planner import Claim
@@ -21,7 +23,7 @@ from tasks_lib import registry
 from tasks_lib.base import Files
 
 MAX_LOG_LINES = 1000
-MAX_LOG_CHARACTERS = 64 * 1024
+MAX_LOG_CHARACTERS = 256 * 1024
 
 
 @dataclass(slots=True, kw_only=True)
@@ -80,17 +82,24 @@ class TryContext:
     fraction: float | None = None
     message: str = ""
     _log: list[dict[str, Any]] = field(default_factory=list)
+    _logged: int = 0
     _usage: dict[str, Any] = field(default_factory=dict)
 
     def progress(self, fraction: float, message: str = "") -> None:
         """Remember how far the try is; the heartbeat writes it within a second."""
-        self.fraction, self.message = min(max(fraction, 0.0), 1.0), message
+        if isfinite(fraction):
+            self.fraction, self.message = min(max(fraction, 0.0), 1.0), clean_json(str(message))[:200]
 
     def log(self, message: str, *, level: Literal["debug", "info", "warning", "error"] = "info") -> None:
-        """Add a line, up to 1,000 of 64 KiB."""
-        if len(self._log) < MAX_LOG_LINES:
-            at = datetime.now(UTC).isoformat().replace("+00:00", "Z")
-            self._log.append({"at": at, "level": level, "message": message[:MAX_LOG_CHARACTERS]})
+        """Add a line, up to 1,000 of together 256 Ki characters; the rest is left out, and the log says so."""
+        room = MAX_LOG_CHARACTERS - self._logged
+        if len(self._log) >= MAX_LOG_LINES or room <= 0:
+            return
+        last = len(self._log) == MAX_LOG_LINES - 1 or len(message) >= room
+        shown = f"{message[:room]} … (the log is full)" if last else message
+        at = datetime.now(UTC).isoformat().replace("+00:00", "Z")
+        self._log.append({"at": at, "level": level, "message": shown})
+        self._logged += len(message)
 
     def usage(self, **amounts: Any) -> None:
         """Record amounts; numbers given twice add up."""
@@ -125,7 +134,8 @@ def context_for(claim: Claim) -> TryContext:
 
 
 def _provider_of(claim: Claim) -> Provider:
-    """The provider as this execution sees it; its own key is only looked up for types that use one."""
+    """The provider as this execution sees it; a type that uses no key gets none."""
     task_type = registry.get(claim.type)
-    uses_key = task_type is not None and OPENAI_KEY in task_type.secrets
-    return provider_for(own_secret(claim.execution_id, OPENAI_KEY) if uses_key else None)
+    if task_type is None or OPENAI_KEY not in task_type.secrets:
+        return Provider(base_url=None, key=None)
+    return provider_for(own_secret(claim.execution_id, OPENAI_KEY))

@@ -12,8 +12,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 
-from django.db import DatabaseError
-
 from dataflow.lib.errors import TaskError
 from dataflow.lib.ids import new_id
 from executions import store
@@ -49,6 +47,10 @@ class Running:
         return time.monotonic() < self.started + self.claim.timeout + OVERRUN_SECONDS
 
 
+def _stopped() -> TaskError:
+    return TaskError("worker_lost", "The worker is being stopped.")
+
+
 class Node:
     """One worker process. ``start`` shows it to the others and begins the heartbeat."""
 
@@ -56,6 +58,7 @@ class Node:
         self.id = new_id("wk")
         self.threads = threads
         self.stopping = False
+        self._releasing = False
         self._running: dict[tuple[str, str, int], Running] = {}
         self._lock = threading.Lock()
         self._stopped = threading.Event()
@@ -87,14 +90,24 @@ class Node:
 
     def release_all(self) -> None:
         """Interrupt what runs; the tries go back to be taken by others."""
-        self.stopping = True
+        self.stopping = self._releasing = True
         for running in self._snapshot():
-            running.context.cancellation.stop(TaskError("worker_lost", "The worker is being stopped."))
+            running.context.cancellation.stop(_stopped())
+
+    @property
+    def stuck(self) -> int:
+        """How many tries have ignored their deadline for so long that they were let go; each keeps its thread."""
+        return sum(not running.renewable() for running in self._snapshot())
 
     def _run(self, claim: Claim) -> Outcome:
-        context = context_for(claim)
+        try:
+            context = persist(partial(context_for, claim))
+        except ValueError as error:  # the execution's own key cannot be opened any more
+            return Failed(error=TaskError("authentication", str(error)))
         release_connection()
         with self._registered(Running(claim, context)):
+            if self._releasing:  # claimed while the others were being interrupted
+                context.cancellation.stop(_stopped())
             outcome = run_try(claim, context)
         stopped = context.cancellation.error
         if self.stopping and isinstance(outcome, Failed) and stopped is not None and stopped.code == "worker_lost":
@@ -126,8 +139,8 @@ class Node:
                     last = time.monotonic()
                     self._show()
                 release_connection()
-            except DatabaseError as error:
-                logger.warning("Heartbeat: the database did not answer (%s).", str(error).strip())
+            except Exception:  # without its heartbeat the process would go on and lose every lease
+                logger.exception("Heartbeat: a beat was left out.")
                 drop_connection()
 
     def _look(self, *, renew: bool) -> None:

@@ -22,6 +22,8 @@ logger = logging.getLogger(__name__)
 #: Seconds that running tries get after SIGTERM, and then to let go of what they hold.
 GRACE_SECONDS = 10.0
 LET_GO_SECONDS = 5.0
+#: Between looks for deliveries: a webhook may come so much later, and an idle worker asks so much less.
+DELIVERY_PAUSE_SECONDS = 0.1
 
 
 class WorkerProcess:
@@ -45,6 +47,7 @@ class WorkerProcess:
         self._node.start()
         if self._sweeps:
             threading.Thread(target=self._sweep, name="sweeper", daemon=True).start()
+        threading.Thread(target=self._take_deliveries, name="deliveries", daemon=True).start()
         self._take_jobs()
         self._finish()
 
@@ -52,19 +55,34 @@ class WorkerProcess:
         self._stop.set()
 
     def _take_jobs(self) -> None:
+        """Take executions while a thread is free. Too many threads that never come back: leave it to a new process."""
         receiver = queue.Receiver()
         while not self._stop.is_set():
             if not self._free.acquire(timeout=0.2):
+                if self._node.stuck * 2 >= self._threads:
+                    logger.error("Half of the threads are held by tasks that ignore their timeout; starting anew.")
+                    return
                 continue
             taken = self._take(receiver)
             for _ in range(len(taken) - 1):
                 self._free.acquire()
             if not taken:
                 self._free.release()
-            for job, execution_id in taken:
-                self._hand_on(job, execution_id)
+            for execution_id in taken:
+                future = self._pool.submit(self._work, self._node.carry, execution_id)
+                self._work_in_hand.add(future)
+                future.add_done_callback(self._work_in_hand.discard)
 
-    def _take(self, receiver: queue.Receiver) -> list[tuple[str, str]]:
+    def _take_deliveries(self) -> None:
+        """Take webhook deliveries, however busy the executions keep everything else."""
+        receiver = queue.Receiver(queue.DELIVERIES)
+        while not self._stop.is_set():
+            for execution_id in self._take(receiver):
+                self._guarded(self._to_lane, execution_id)
+            release_connection()
+            self._stop.wait(DELIVERY_PAUSE_SECONDS)
+
+    def _take(self, receiver: queue.Receiver) -> list[str]:
         try:
             return list(receiver.take())
         except Exception:
@@ -72,15 +90,6 @@ class WorkerProcess:
             drop_connection()
             self._stop.wait(1.0)
             return []
-
-    def _hand_on(self, job: str, execution_id: str) -> None:
-        if job == queue.ADVANCE:
-            future = self._pool.submit(self._work, self._node.carry, execution_id)
-            self._work_in_hand.add(future)
-            future.add_done_callback(self._work_in_hand.discard)
-            return
-        self._free.release()
-        self._guarded(self._to_lane, execution_id)
 
     def _to_lane(self, execution_id: str) -> None:
         lane = jobs.receiver_of(execution_id)

@@ -24,6 +24,8 @@ logger = logging.getLogger(__name__)
 MAX_MESSAGE_CHARACTERS = 8000
 #: Stands where a key stood.
 MASK = "***"
+#: Anything shorter is no secret, and would mask half the text.
+SHORTEST_KEY = 8
 
 
 def run_try(claim: Claim, context: TryContext) -> Outcome:
@@ -33,7 +35,7 @@ def run_try(claim: Claim, context: TryContext) -> Outcome:
         return _failed(TaskError("validation", f"This worker has no task type {claim.type}."), context)
     try:
         given = task_type.run(context, **claim.inputs)
-        outputs = _checked(task_type, given) | _missing_for(claim)
+        outputs = _without_key(_checked(task_type, given), context) | _missing_for(claim)
         renamed = outputs | {rename.name: outputs.get(rename.source) for rename in claim.renames}
         keep = partial(files.keep_large, renamed, execution_id=claim.execution_id, task=claim.task)
         inline, stored = persist(keep)  # a database that restarts must not fail a task that is done
@@ -68,14 +70,19 @@ def _storable(context: TryContext) -> Notes:
 
 def _without_key(value: Any, context: TryContext) -> Any:
     """``value`` with the provider's key masked: an answer may quote it, and it is shown nowhere."""
-    key = None if context.provider.is_local_voice else context.provider.key
+    key = context.provider.key or ""
+    shown = context.provider.is_local_voice or len(key) < SHORTEST_KEY
+    return value if shown else _masked(value, key)
+
+
+def _masked(value: Any, key: str) -> Any:
     match value:
-        case str() if key:
+        case str():
             return value.replace(key, MASK)
         case dict():
-            return {name: _without_key(inner, context) for name, inner in value.items()}
+            return {name.replace(key, MASK): _masked(inner, key) for name, inner in value.items()}
         case list():
-            return [_without_key(inner, context) for inner in value]
+            return [_masked(inner, key) for inner in value]
         case _:
             return value
 

@@ -142,6 +142,8 @@ def _key(context: TaskContext) -> str:
 def _task_error(error: Exception) -> TaskError:
     import openai  # loaded already
 
+    if isinstance(error.__cause__, TaskError):  # of our own transport, wrapped by the package
+        return error.__cause__
     if isinstance(error, openai.APIStatusError):
         return _status_error(error)
     if isinstance(error, openai.APITimeoutError):

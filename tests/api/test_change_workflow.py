@@ -174,3 +174,17 @@ def test_patches_at_the_same_time_all_count(path: str) -> None:
     with ThreadPoolExecutor(5) as pool:
         assert list(pool.map(save, range(5))) == [200] * 5
     assert len(Workflow.objects.get().current().definition["labels"]) == 5
+
+
+def test_a_merge_patch_under_its_own_media_type(api: Api, path: str) -> None:
+    answer = api.raw("PATCH", path, b'{"title": "Patched"}', content_type="application/merge-patch+json")
+    assert answer.status_code == 200, answer.content
+    assert api.call("GET", path, status=200)["title"] == "Patched"
+    assert_problem(api.raw("PUT", path, b"{}", content_type="application/json5"), 415)
+
+
+def test_an_execution_keeps_the_title_of_its_version(api: Api, path: str) -> None:
+    started = api.call("POST", f"{path}/executions", {"inputs": {"text": "x"}}, status=201)
+    api.call("PATCH", path, {"title": "Renamed"}, status=200)
+    assert api.call("GET", started["url"], status=200)["title"] == DOCUMENT["title"]
+    assert api.call("GET", "/executions", status=200)["executions"][0]["title"] == DOCUMENT["title"]

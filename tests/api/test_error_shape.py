@@ -225,6 +225,8 @@ def test_other_content_types_than_json(api: Api, known: dict[str, str], content_
     for path, method in takes_body:
         if path == "files" or path.endswith("restore"):
             continue
+        if content_type.startswith("multipart") and path.endswith("/executions"):
+            continue  # a start may bring the files of its inputs
         answer = api.raw(method, known[path], b'{"title": "x"}', content_type=content_type)
         problem = assert_problem(answer, 415, "unsupported_media_type")
         assert "application/json" in problem["detail"]

@@ -10,7 +10,7 @@ import pytest
 from django.db import DatabaseError, connection, transaction
 from django.test.utils import CaptureQueriesContext
 
-from executions import files, store
+from executions import files, queue, store
 from executions.engine.outcomes import Completed, Released
 from executions.engine.state import ExecutionStatus, TaskStatus
 from executions.models import Attempt, Event, Execution, StoredFile
@@ -47,7 +47,7 @@ def test_accepting_stores_the_row_its_first_event_and_one_doorbell() -> None:
     assert fresh(execution).status == ExecutionStatus.PENDING
     assert event_types(execution) == ["execution.created"]
     assert jobs() == [execution.pk]
-    assert execution.wake_at == execution.created_at + store.RING_AGAIN
+    assert execution.wake_at == execution.created_at + queue.RING_AGAIN
 
 
 def test_what_is_rolled_back_leaves_neither_row_nor_doorbell() -> None:
@@ -244,7 +244,7 @@ def test_what_is_ready_is_rung_for_again() -> None:
     execution = started(echo("a", depends_on=[]), echo("b", depends_on=[]))
     claim(execution)
     row = fresh(execution)
-    assert row.wake_at == (row.started_at or row.created_at) + store.RING_AGAIN
+    assert row.wake_at == (row.started_at or row.created_at) + queue.RING_AGAIN
     claim(execution)
     assert fresh(execution).wake_at is None
 

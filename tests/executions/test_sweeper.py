@@ -153,7 +153,7 @@ def test_a_job_holds_an_id_and_nothing_else() -> None:
 
 def test_a_job_is_taken_once_and_gone(receiver: queue.Receiver) -> None:
     execution = started()
-    assert list(receiver.take()) == [(queue.ADVANCE, execution.pk)]
+    assert list(receiver.take()) == [execution.pk]
     assert list(receiver.take()) == []
     assert not OrmQ.objects.exists()
 
@@ -180,7 +180,7 @@ def test_doubled_jobs_run_nothing_twice(receiver: queue.Receiver) -> None:
     execution = started()
     queue.ring(execution.pk, times=3)
     worker = node.Node(threads=1)
-    for _, execution_id in iter(lambda: next(receiver.take(), None), None):
+    for execution_id in iter(lambda: next(receiver.take(), None), None):
         worker.carry(execution_id)
     row = Execution.objects.get(pk=execution.pk)
     assert row.status == ExecutionStatus.COMPLETED

@@ -191,7 +191,9 @@ def test_while_it_is_rotated_both_sign() -> None:
     assert len(headers["webhook-signature"].split(" ")) == 2
     for secret in (old, new):
         assert Webhook(secret).verify(body, headers)
-    SigningSecret.objects.exclude(retired_at=None).update(retired_at=datetime.now(UTC) - signing.ROTATION)
+    SigningSecret.objects.exclude(retired_at=None).update(
+        retired_at=datetime.now(UTC) - signing.ROTATION - timedelta(seconds=1)
+    )
     assert signing.installation_keys() == [new]
 
 

@@ -284,7 +284,10 @@ class Checker:
                     self.report.problem(pointer, "cycle", f"The task {shown(name)} cannot refer to itself.")
                 elif not above.get(name, -1) >> position[other] & 1:
                     detail = f"The task {shown(other)} comes after {shown(name)}, which refers to it."
-                    hint = f"Move it before {shown(name)}, or add it to the `depends_on` of {shown(name)}."
+                    hint = (
+                        f"Move it before {shown(name)}; or let {shown(name)} wait for it by `depends_on`, and give it "
+                    )
+                    hint += "`depends_on` of its own (`[]`: it waits for nothing), so that it does not wait in turn."
                     self.report.problem(pointer, "reference_order", detail, hint)
 
     def _comes_before(self, other: str, one: _Found) -> bool:

@@ -111,7 +111,8 @@ def file_problem(value: object) -> str:
     if not isinstance(value, Mapping):
         return wanted
     if "file_id" in value:
-        return "" if is_file_id(value["file_id"]) and is_file(value) else wanted
+        known = all(key in FILE_FIELDS or key in DESCRIBED_FIELDS for key in value)
+        return "" if is_file_id(value["file_id"]) and known else wanted
     if set(value) != {"url"}:
         return wanted
     return f"The `url` of the file {problem}." if (problem := url_problem(value["url"], userinfo=True)) else ""
@@ -183,3 +184,5 @@ _IS_OF_TYPE: Mapping[ValueType, Callable[[object], bool]] = {
     "list": lambda value: isinstance(value, list),
     "any": lambda _value: True,
 }
+#: What ``GET /files/{id}`` tells besides: its whole answer may be passed on. The stored file knows better anyway.
+DESCRIBED_FIELDS = ("metadata", "created_at", "execution")
