@@ -9,8 +9,8 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from executions.database import database_now
 from executions.present import has_live_worker
-from executions.store import database_now
 
 
 class HealthView(APIView):

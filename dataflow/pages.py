@@ -12,10 +12,10 @@ from django.shortcuts import redirect
 from django.templatetags.static import static
 
 from dataflow.api.html import PageView, digest
+from executions.database import database_now
 from executions.engine.state import ExecutionStatus
 from executions.models import Execution, Worker
 from executions.present import WORKER_SILENCE
-from executions.store import database_now
 from tasks_lib import registry
 from workflows.models import Workflow
 

@@ -15,8 +15,8 @@ from random import uniform
 from dataflow.lib.errors import ApiProblem, TaskError, conflict
 from dataflow.lib.jsonvalues import clean_json
 from executions import queue, signing
+from executions.database import database_now, writing
 from executions.models import Delivery, DeliveryAttempt, DeliveryStatus
-from executions.store import database_now, writing
 from executions.worker.database import persist
 
 logger = logging.getLogger(__name__)

@@ -18,6 +18,7 @@ from dataflow.lib.fields import dump_json
 from dataflow.lib.ids import new_id
 from executions.engine.outcomes import MAX_OUTPUT_BYTES
 from executions.models import Execution, StoredFile
+from workflows.definition import Definition
 
 MAX_BYTES = 512 * 1024 * 1024
 #: An output whose JSON is larger is kept as a file behind the scenes, one over MAX_OUTPUT_BYTES fails its task.
@@ -88,6 +89,12 @@ def creating(
         stored.content.name = default_storage.save(_key(), File(spool))
         stored.save(force_insert=True)
         writer.stored_as(stored)
+
+
+def urls_in(definition: Definition, inputs: Mapping[str, Any]) -> dict[str, str]:
+    """The inputs that are files known by their URL alone, which are fetched before the first task starts."""
+    values = {given.name: inputs.get(given.name) for given in definition.inputs if given.type == "file"}
+    return {name: value["url"] for name, value in values.items() if value and "file_id" not in value}
 
 
 def clean_name(name: str) -> str:

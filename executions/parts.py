@@ -14,11 +14,11 @@ from urllib.parse import urlencode
 
 from dataflow.api.html import digest
 from executions.advice import advice_for
+from executions.database import database_now
 from executions.definitions import DefinitionBroken, definition_of
 from executions.engine.state import ExecutionStatus
 from executions.models import Delivery, DeliveryStatus, Execution, StoredFile, TaskRun
 from executions.present import has_live_worker
-from executions.store import database_now
 from executions.timeline import timeline_of
 
 _DIGEST_LENGTH = 8

@@ -6,12 +6,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
+from executions.database import database_now
 from executions.definitions import DefinitionBroken, definition_of
 from executions.engine.outcomes import shown_error
 from executions.engine.state import ExecutionStatus, TaskStatus
 from executions.files import shown_outputs
 from executions.models import Attempt, Delivery, DeliveryStatus, Execution, TaskRun, Worker
-from executions.store import database_now
 
 #: A worker that gave no sign of life for so long is taken for dead.
 WORKER_SILENCE = timedelta(seconds=45)

@@ -10,7 +10,7 @@ from django.core.files.uploadedfile import UploadedFile
 from django.db import IntegrityError
 
 from dataflow.lib.errors import ApiProblem, Problem, TaskError, conflict, invalid
-from executions import files, store, vault
+from executions import database, files, store, vault
 from executions.definitions import DefinitionBroken, definition_of
 from executions.deliveries import redeliver
 from executions.engine.state import ExecutionStatus
@@ -196,9 +196,9 @@ def _scoped(workflow: Workflow, key: str | None) -> str:
 
 def _insert(row: Execution, key: str, request_hash: str) -> Execution:
     try:
-        with store.writing():
+        with database.writing():
             if key:
-                IdempotencyKey.objects.filter(key=key, created_at__lt=store.database_now() - _KEY_LIFE).delete()
+                IdempotencyKey.objects.filter(key=key, created_at__lt=database.database_now() - _KEY_LIFE).delete()
             store.create(row)
             if key:
                 IdempotencyKey.objects.create(key=key, request_hash=request_hash, execution=row)
@@ -212,7 +212,7 @@ def _insert(row: Execution, key: str, request_hash: str) -> Execution:
 
 def _first_answer(key: str, request_hash: str) -> Execution | None:
     """What this key started within its life, if anything. Raises ``ApiProblem`` 422 when that was another request."""
-    young = IdempotencyKey.objects.filter(key=key, created_at__gte=store.database_now() - _KEY_LIFE)
+    young = IdempotencyKey.objects.filter(key=key, created_at__gte=database.database_now() - _KEY_LIFE)
     first = young.select_related("execution").first()
     if first is None:
         return None

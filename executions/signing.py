@@ -15,8 +15,8 @@ from django.db.models import Q
 from standardwebhooks.webhooks import Webhook
 
 from executions import vault
+from executions.database import database_now
 from executions.models import Execution, SigningSecret
-from executions.store import database_now
 
 _PREFIX = "whsec_"
 #: A retired secret still signs beside the new one for so long.

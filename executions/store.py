@@ -7,20 +7,19 @@ together with what it makes ready, its events, its webhook deliveries and its do
 from __future__ import annotations
 
 import logging
-import threading
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from random import uniform
 from typing import Any
 
-from django.db import connection, transaction
-
+from dataflow.lib.errors import TaskError
 from dataflow.lib.fields import DatabaseNow, dump_json
 from executions import files, queue, webhooks
+from executions.database import database_now, writing
 from executions.definitions import DefinitionBroken, definition_of
-from executions.engine.outcomes import Completed, Failed, Notes, Outcome, complete, fail, release
+from executions.engine import outcomes
+from executions.engine.outcomes import Completed, Failed, Notes, Outcome, complete, error_as_json, release
 from executions.engine.planner import Claim, plan, prepare, startable
 from executions.engine.run import EndedTry, Run
 from executions.engine.state import ExecutionStatus, TaskState, TaskStatus
@@ -37,19 +36,6 @@ MAX_RINGS = 32
 SHOWN_CHARACTERS = 64 * 1024
 #: No task type has this name: a definition that cannot run here fails by the planner's own rule for a missing type.
 BROKEN_TYPE = "missing task type"
-
-_one_writer = threading.RLock()
-
-
-@contextmanager
-def writing() -> Iterator[None]:
-    """A transaction. SQLite has one writer: threads of a process queue here instead of in its busy handler."""
-    if connection.vendor == "sqlite":
-        with _one_writer, transaction.atomic():
-            yield
-    else:
-        with transaction.atomic():
-            yield
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +58,14 @@ class _Loaded:
     ended: EndOfTry | None = None
 
 
+class FilesMissing(Exception):
+    """An execution whose inputs hold files by URL that were not fetched yet: ``{input name: URL}``."""
+
+    def __init__(self, urls: Mapping[str, str]) -> None:
+        super().__init__(f"not fetched yet: {', '.join(urls)}")
+        self.urls = urls
+
+
 def create(row: Execution) -> None:
     """Insert an accepted execution with its first event and its doorbell. Call it within ``writing()``."""
     now = database_now()
@@ -86,12 +80,14 @@ def step(execution_id: str, *, worker: str, ended: EndOfTry | None = None, claim
 
     With ``ended``, first settle that try; one that is no longer this worker's changes nothing. Returns ``None`` when
     there is nothing to start: the execution has ended, or waits for what others do. A worker that is being stopped is
-    not ``claiming``: what is ready is left to others.
+    not ``claiming``: what is ready is left to others. Raises ``FilesMissing``: give them first, by ``give_files``.
     """
     with writing():
         loaded = _load(execution_id)
         if loaded is None or loaded.run.status.ended:
             return None
+        if urls := files.urls_in(loaded.run.definition, loaded.run.inputs):
+            raise FilesMissing(urls)
         loaded.worker = worker
         rung = _rung_for(loaded.run) if claiming else set()
         if ended is not None and not _settle(loaded, ended):
@@ -113,11 +109,33 @@ def look_after(execution_id: str, *, ringing: bool) -> bool:
         loaded = _load(execution_id, skip_locked=True)
         if loaded is None or loaded.run.status.ended:
             return False
-        plan(loaded.run)
-        ready = _others_ready(loaded.run)
+        if files.urls_in(loaded.run.definition, loaded.run.inputs):
+            ready = {"the first worker that comes fetches its files"}
+        else:
+            plan(loaded.run)
+            ready = _others_ready(loaded.run)
         _save(loaded, wake_at=_wake_at(loaded.run, ready))
         queue.ring(execution_id, times=min(len(ready), MAX_RINGS) if ringing else 0)
     return True
+
+
+def give_files(execution_id: str, values: Mapping[str, Any]) -> None:
+    """Put fetched files in place of their URLs, unless somebody did so already or the execution has ended."""
+    with writing():
+        loaded = _load(execution_id)
+        if loaded is not None and files.urls_in(loaded.run.definition, loaded.run.inputs):
+            loaded.row.inputs = {**loaded.row.inputs, **values}
+            loaded.row.save(update_fields=["inputs"])
+
+
+def fail(execution_id: str, error: TaskError) -> None:
+    """End an execution that cannot begin, unless it has ended."""
+    with writing():
+        loaded = _load(execution_id)
+        if loaded is not None and not loaded.run.status.ended:
+            shown = error_as_json(error) | {"task": None}
+            loaded.run.end(ExecutionStatus.FAILED, error=shown, because="a file of the inputs could not be fetched")
+            _save(loaded, wake_at=None)
 
 
 def cancel(execution_id: str, *, reason: str, by: str) -> ExecutionStatus:
@@ -150,17 +168,6 @@ def note_progress(claim: Claim, *, fraction: float, message: str) -> None:
     )
     with writing():
         running.update(progress=fraction, progress_message=message[:200])
-
-
-def database_now() -> datetime:
-    """The database's clock, which leases and due times go by."""
-    with connection.cursor() as cursor:
-        if connection.vendor == "sqlite":
-            cursor.execute("SELECT strftime('%Y-%m-%dT%H:%M:%f+00:00', 'now')")
-            return datetime.fromisoformat(cursor.fetchone()[0])
-        cursor.execute("SELECT clock_timestamp()")
-        found: datetime = cursor.fetchone()[0]
-        return found
 
 
 def _rung_for(run: Run) -> set[str]:
@@ -241,7 +248,7 @@ def _settle(loaded: _Loaded, ended: EndOfTry) -> bool:
             complete(run, task, files.LazyOutputs(outputs, stored))
         case Failed(error=error):
             # Chance that spreads tries and hides nothing.
-            fail(run, task, error, jitter=uniform(-1, 1))  # noqa: S311
+            outcomes.fail(run, task, error, jitter=uniform(-1, 1))  # noqa: S311
         case _:
             release(run, task)
     return True

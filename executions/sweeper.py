@@ -11,10 +11,10 @@ from datetime import timedelta
 
 from django.db.models import Exists, OuterRef
 
-from executions import queue, store
+from executions import database, queue, store
+from executions.database import database_now
 from executions.engine.state import ExecutionStatus, TaskStatus
 from executions.models import ALIVE, Delivery, DeliveryStatus, Execution, IdempotencyKey, TaskRun, Worker
-from executions.store import database_now
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ def sweep() -> int:
     if lost:
         logger.warning("Found %d executions whose worker was lost.", len(lost))
     found = sum(store.look_after(execution_id, ringing=True) for execution_id in lost)
-    with store.writing():
+    with database.writing():
         Worker.objects.filter(heartbeat_at__lt=now - _FORGET_WORKERS).delete()
         IdempotencyKey.objects.filter(created_at__lt=now - _FORGET_KEYS).delete()
     return found + ring_due()
@@ -65,7 +65,7 @@ def _ring_deliveries() -> int:
     heads = due.filter(~Exists(earlier)).order_by("wake_at").values_list("pk", "execution_id")
     rung = 0
     for key, execution_id in list(heads[:_BATCH]):
-        with store.writing():
+        with database.writing():
             mine = due.filter(pk=key).select_for_update(skip_locked=True).values_list("pk", flat=True).first()
             if mine is not None:
                 due.filter(pk=mine).update(wake_at=now + queue.RING_AGAIN)

@@ -14,13 +14,14 @@ from functools import partial
 
 from dataflow.lib.errors import TaskError
 from dataflow.lib.ids import new_id
-from executions import store
+from executions import database, store
 from executions.engine.outcomes import LEASE_SECONDS, Failed, Outcome, Released
 from executions.engine.planner import Claim
 from executions.engine.state import TaskStatus
 from executions.models import TaskRun, Worker
 from executions.worker.context import TryContext, context_for
 from executions.worker.database import drop_connection, persist, release_connection
+from executions.worker.fetching import fetch_files
 from executions.worker.runner import run_try
 
 logger = logging.getLogger(__name__)
@@ -77,11 +78,16 @@ class Node:
 
     def carry(self, execution_id: str) -> None:
         """Take an execution as far as it can go without waiting."""
-        claim = persist(partial(store.step, execution_id, worker=self.id, claiming=not self.stopping))
+        step = partial(store.step, execution_id, worker=self.id)
+        try:
+            claim = persist(partial(step, claiming=not self.stopping))
+        except store.FilesMissing as missing:
+            fetch_files(execution_id, missing.urls)
+            claim = persist(partial(step, claiming=not self.stopping))
         while claim is not None:
             outcome = self._run(claim)
             ended = store.EndOfTry(claim=claim, outcome=outcome)
-            claim = persist(partial(store.step, execution_id, worker=self.id, ended=ended, claiming=not self.stopping))
+            claim = persist(partial(step, ended=ended, claiming=not self.stopping))
 
     @property
     def busy(self) -> int:
@@ -169,12 +175,12 @@ class Node:
             store.note_progress(running.claim, fraction=now[0], message=now[1])
 
     def _show(self) -> None:
-        now = store.database_now()
+        now = database.database_now()
         doing = [
             {"execution": one.claim.execution_id, "task": one.claim.task, "attempt": one.claim.attempt}
             for one in self._snapshot()
         ]
         first = {"host": socket.gethostname()[:255], "pid": os.getpid(), "threads": self.threads, "started_at": now}
         seen = {"heartbeat_at": now, "doing": doing}
-        with store.writing():
+        with database.writing():
             Worker.objects.update_or_create(pk=self.id, defaults=seen, create_defaults=first | seen)

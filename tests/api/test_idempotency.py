@@ -11,8 +11,8 @@ import pytest
 from django.db import connections
 from django_q.models import OrmQ
 
+from executions.database import database_now
 from executions.models import Execution, IdempotencyKey
-from executions.store import database_now
 from tests.api_client import Api, assert_problem, rows
 from tests.factories import DOCUMENT, make_workflow
 from workflows.models import Workflow

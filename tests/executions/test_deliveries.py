@@ -10,9 +10,9 @@ import pytest
 
 from dataflow.lib.errors import ApiProblem
 from executions import deliveries, jobs
+from executions.database import database_now
 from executions.models import Delivery, DeliveryAttempt, Execution
 from executions.services import start_execution
-from executions.store import database_now
 from executions.worker.node import Node
 from tests.executions_driver import claim, deliver_jobs, echo, failed, forget_jobs, settle, started
 from tests.factories import make_workflow

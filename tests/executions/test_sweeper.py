@@ -11,11 +11,12 @@ from django_q.models import OrmQ
 from django_q.signing import SignedPackage
 from django_q.tasks import async_task
 
-from executions import queue, store, sweeper
+from executions import database, queue, store, sweeper
 from executions.engine.outcomes import LEASE_SECONDS
 from executions.engine.state import ExecutionStatus, TaskStatus
 from executions.models import Delivery, Execution, IdempotencyKey, Worker
 from executions.worker import node
+from executions.worker.context import context_for
 from tests.executions_driver import (
     WORKER,
     age_due_times,
@@ -116,7 +117,7 @@ def test_deliveries_are_rung_for_by_their_first_that_is_due() -> None:
     assert deliver_jobs() == [execution.pk]
     assert sweeper.ring_due() == 0
     first = Delivery.objects.filter(sequence=1)
-    first.update(wake_at=store.database_now() + LONG)
+    first.update(wake_at=database.database_now() + LONG)
     assert sweeper.ring_due() == 0  # the second waits for the first, however due it is
     first.update(status="DELIVERED")
     assert sweeper.ring_due() == 1
@@ -128,7 +129,7 @@ def test_old_rows_go() -> None:
     execution = make_execution()
     for key, days in (("old", 2), ("young", 0)):
         IdempotencyKey.objects.create(
-            key=key, request_hash="", execution=execution, created_at=store.database_now() - timedelta(days=days)
+            key=key, request_hash="", execution=execution, created_at=database.database_now() - timedelta(days=days)
         )
     sweeper.sweep()
     assert [row.pk for row in Worker.objects.all()] == [young.pk]
@@ -186,3 +187,47 @@ def test_doubled_jobs_run_nothing_twice(receiver: queue.Receiver) -> None:
     assert row.status == ExecutionStatus.COMPLETED
     assert [(run.status, run.attempt) for run in row.task_runs.all()] == [(TaskStatus.COMPLETED, 1)] * 3
     assert store.step(execution.pk, worker=WORKER) is None
+
+
+def test_a_timeout_passes_while_every_thread_is_busy() -> None:
+    """The sweeper plans by itself: nobody has to take a job."""
+    execution = started(echo("a"), timeout=5)
+    claim(execution)
+    Execution.objects.update(started_at=database.database_now() - timedelta(seconds=6), wake_at=database.database_now())
+    forget_jobs()
+    sweeper.ring_due()
+    execution.refresh_from_db()
+    assert (execution.status, (execution.error or {})["code"]) == ("FAILED", "timeout")
+    assert jobs() == []
+
+
+def test_behind_a_long_queue_nothing_more_is_rung(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sweeper, "_BATCH", 3)
+    executions = [started(echo("a")) for _ in range(3)]
+    for _ in range(4):
+        Execution.objects.update(wake_at=database.database_now())
+        sweeper.ring_due()
+    assert sorted(jobs()) == sorted(execution.pk for execution in executions)
+
+
+def test_lost_rings_of_a_wide_execution_all_come_back() -> None:
+    execution = started(*(echo(f"t{number}", depends_on=[]) for number in range(5)))
+    claim(execution)
+    forget_jobs()
+    Execution.objects.update(wake_at=database.database_now())
+    sweeper.ring_due()
+    assert len(jobs()) == 4
+
+
+def test_deliveries_have_a_queue_of_their_own() -> None:
+    execution = started(echo("a"), monitoring={"webhook_url": "https://example.com/hook"})
+    claim(execution)
+    assert set(OrmQ.objects.values_list("key", flat=True)) == {"dataflow", queue.DELIVERIES}
+
+
+def test_the_heartbeat_outlives_a_progress_that_no_database_takes() -> None:
+    execution = started(echo("a"))
+    context = context_for(claim(execution))
+    context.progress(0.5, "half \ud83d\0 way")
+    context.progress(float("nan"), "nowhere")
+    assert (context.fraction, context.message) == (0.5, "half \ufffd\ufffd way")

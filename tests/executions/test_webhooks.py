@@ -11,7 +11,7 @@ import pytest
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
 from dataflow.lib.errors import TaskError
-from executions import deliveries, files, jobs, signing, store, vault, webhooks
+from executions import database, deliveries, files, jobs, signing, store, vault, webhooks
 from executions.engine.outcomes import Completed, Failed
 from executions.models import Delivery, Execution, SigningSecret, StoredFile
 from executions.worker.node import Node
@@ -208,7 +208,7 @@ def test_each_try_has_a_timestamp_and_a_signature_of_its_own() -> None:
 
     for _ in range(2):
         deliveries.deliver(execution.pk, refuse)
-        past = store.database_now() - timedelta(seconds=1)
+        past = database.database_now() - timedelta(seconds=1)
         Delivery.objects.update(next_attempt_at=past)
     assert len(seen) == 2
     assert len({body for body, _ in seen}) == len({headers["webhook-id"] for _, headers in seen}) == 1

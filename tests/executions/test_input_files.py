@@ -1,0 +1,77 @@
+"""Inputs that are files by URL: fetched once, before the first task, under the rules of ``web.download``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from executions import store
+from executions.models import Execution, StoredFile
+from executions.worker import fetching
+from executions.worker.node import Node
+from tests.executions_driver import echo, started
+from tests.stubs.web_stub import Page, WebStub
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def web() -> Iterator[WebStub]:
+    with WebStub() as stub:
+        yield stub
+
+
+def run(url: str, **more: Any) -> Execution:
+    tasks = [echo("a", "{{inputs.f.name}}"), echo("b", "{{inputs.f.size}} {{inputs.f.content_type}}")]
+    outputs = [
+        {"name": "file", "type": "file", "value": "{{inputs.f}}"},
+        {"name": "text", "type": "text", "value": "{{tasks.a.outputs.text}} {{tasks.b.outputs.text}}"},
+    ]
+    execution = started(*tasks, inputs=[{"name": "f", "type": "file"}], values={"f": {"url": url}}, outputs=outputs)
+    Node(threads=1).carry(execution.pk)
+    execution.refresh_from_db()
+    return execution
+
+
+def test_it_works(web: WebStub) -> None:
+    execution = run(web.page("/some/a%20b.wav", b"RIFF", content_type="audio/wav"))
+    stored = StoredFile.objects.get()
+    assert execution.outputs == {"file": stored.as_value(), "text": "a b.wav 4 audio/wav"}
+    assert execution.inputs == {"f": stored.as_value()}
+    assert stored.execution_id == execution.pk
+    assert sum(web.counts().values()) == 1
+
+
+def test_a_passing_fault_is_tried_again(web: WebStub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fetching, "PAUSES", (0.0, 0.0))
+    url = web.script("/f", [Page(status=503), Page(status=429), Page(body=b"x")])
+    assert run(url).status == "COMPLETED"
+
+
+@pytest.mark.parametrize(
+    ("url", "code"),
+    [("{web}/missing", "communication"), ("http://10.0.0.1/x", "blocked_address"), ("{web}/bomb?mib=600", "too_large")],
+)
+def test_what_cannot_be_fetched_fails_the_execution(web: WebStub, url: str, code: str) -> None:
+    execution = run(url.format(web=web.url("")))
+    assert (execution.status, execution.error["code"]) == ("FAILED", code)
+    assert {one.status for one in execution.task_runs.all()} == {"CANCELLED"}
+    assert not StoredFile.objects.exists()
+
+
+def test_until_then_the_sweeper_rings_and_starts_nothing(web: WebStub) -> None:
+    execution = started(echo("a"), inputs=[{"name": "f", "type": "file"}], values={"f": {"url": web.page("/f", b"x")}})
+    with pytest.raises(store.FilesMissing):
+        store.step(execution.pk, worker="w")
+    assert store.look_after(execution.pk, ringing=True)
+    execution.refresh_from_db()
+    assert (execution.status, execution.task_runs.count()) == ("PENDING", 0)
+    assert execution.wake_at is not None
+
+
+def test_files_that_come_twice_or_late_change_nothing(web: WebStub) -> None:
+    execution = run(web.page("/f", b"x"))
+    store.give_files(execution.pk, {"f": {"file_id": "fl-other"}})
+    assert Execution.objects.get().inputs == execution.inputs
