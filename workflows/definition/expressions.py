@@ -2,8 +2,8 @@
 
 Decisions the specification leaves open:
 
-- The bound of 1 MiB holds for every value that rendering makes. A plain ``{{tasks.a.outputs.b}}`` and nothing else makes
-  none: it passes on what is there, so that a page of 5 MiB reaches the next task. Text counts as its UTF-8 bytes.
+- The bound of 1 MiB holds for every value that rendering makes. A plain ``{{tasks.a.outputs.b}}`` and nothing else
+  makes none: it passes on what is there, so that a page of 5 MiB reaches the next task. Text counts as UTF-8 bytes.
 - A null inside a longer string is an error, never the text "null" or nothing: write ``{{x == null ? "" : string(x)}}``.
   When the null comes from a task without outputs (skipped, or failed with ``continue_on_failure``), a whole value that
   holds it inside a text is null.
