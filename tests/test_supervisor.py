@@ -16,6 +16,8 @@ import pytest
 from dataflow.supervisor import Child, ChildFailed, StopSwitch, Supervisor
 from tests.plugins.stack import ROOT, wait_until
 
+pytestmark = pytest.mark.any_database
+
 SLEEP = [sys.executable, "-c", "import time; time.sleep(60)"]
 
 

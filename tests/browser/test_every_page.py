@@ -10,7 +10,7 @@ from playwright.sync_api import Browser, Page, expect
 from tests.plugins.stack import Stack
 from tests.stubs.web_stub import WebStub
 
-pytestmark = [pytest.mark.browser, pytest.mark.processes, pytest.mark.slow]
+pytestmark = [pytest.mark.browser, pytest.mark.processes, pytest.mark.slow, pytest.mark.any_database]
 
 NASTY = "\"'></pre></textarea></title><script>window.hacked=1</script><img src=x onerror=window.hacked=1>"
 #: Long, and without a place to break.

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from executions import store
+from executions import files, store
 from executions.models import Execution, StoredFile
 from executions.worker import fetching
 from executions.worker.node import Node
@@ -52,9 +52,12 @@ def test_a_passing_fault_is_tried_again(web: WebStub, monkeypatch: pytest.Monkey
 
 @pytest.mark.parametrize(
     ("url", "code"),
-    [("{web}/missing", "communication"), ("http://10.0.0.1/x", "blocked_address"), ("{web}/bomb?mib=600", "too_large")],
+    [("{web}/missing", "communication"), ("http://10.0.0.1/x", "blocked_address"), ("{web}/bomb?mib=2", "too_large")],
 )
-def test_what_cannot_be_fetched_fails_the_execution(web: WebStub, url: str, code: str) -> None:
+def test_what_cannot_be_fetched_fails_the_execution(
+    web: WebStub, url: str, code: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "MAX_BYTES", 2**20)
     execution = run(url.format(web=web.url("")))
     assert (execution.status, execution.error["code"]) == ("FAILED", code)
     assert {one.status for one in execution.task_runs.all()} == {"CANCELLED"}

@@ -8,12 +8,15 @@ of every worker process, ``stack.restart()`` starts what is not running.
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import secrets
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -111,8 +114,10 @@ class Stack:
 
     # --- processes ---
     def start(self) -> None:
-        """Make the database, start what is not running, wait until ``/readyz`` says so."""
-        self.manage("migrate", "--verbosity=0")
+        """Start what is not running, wait until ``/readyz`` says so. The database is a copy of a migrated one."""
+        if not self.environment["DATABASE_URL"]:
+            (self.folder / "data").mkdir(mode=0o700)
+            shutil.copy(_template(), self.folder / "data" / "db.sqlite3")
         if self.voice:
             self._start_voice()
         self.restart()
@@ -196,16 +201,33 @@ class Stack:
         self.environment["DATAFLOW_LOCAL_VOICE_URL"] = f"http://127.0.0.1:{port}/v1"
 
 
+@functools.cache
+def _template() -> str:
+    """A migrated database to copy, made once a process: the path of a SQLite file, or the name of a PostgreSQL one."""
+    folder = Path(tempfile.mkdtemp(prefix="template-", dir=os.environ["DATAFLOW_TEST_RUN_DIR"]))
+    server = os.environ["DATABASE_URL"]
+    name = f"template_{secrets.token_hex(6)}" if server else str(folder / "db.sqlite3")
+    if server:
+        with psycopg.connect(server, autocommit=True) as connection:
+            connection.execute(f'CREATE DATABASE "{name}"')
+    url = urlsplit(server)._replace(path=f"/{name}").geturl() if server else ""
+    environment = os.environ | {"DATA_DIR": str(folder), "DATABASE_URL": url, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, str(ROOT / "manage.py"), "migrate", "--verbosity=0"]
+    subprocess.run(command, env=environment, check=True, timeout=120)
+    return name
+
+
 @contextlib.contextmanager
-def fresh_database() -> Iterator[str]:
+def fresh_database(*, migrated: bool = False) -> Iterator[str]:
     """A ``DATABASE_URL`` of an empty database of the kind this run uses; empty for SQLite in the stack's own folder."""
     server = os.environ["DATABASE_URL"]
     if not server:
         yield ""
         return
     name = f"stack_{secrets.token_hex(6)}"
+    template = f'TEMPLATE "{_template()}"' if migrated else ""
     with psycopg.connect(server, autocommit=True) as connection:
-        connection.execute(f'CREATE DATABASE "{name}"')
+        connection.execute(f'CREATE DATABASE "{name}" {template}')
     try:
         yield urlsplit(server)._replace(path=f"/{name}").geturl()
     finally:
@@ -216,7 +238,7 @@ def fresh_database() -> Iterator[str]:
 @contextlib.contextmanager
 def running_stack(folder: Path, environment: Mapping[str, str], *, voice: bool = False) -> Iterator[Stack]:
     """A started stack that is gone at the end of the block."""
-    with fresh_database() as url:
+    with fresh_database(migrated=True) as url:
         stack = Stack(folder, url, environment, voice=voice)
         try:
             stack.start()
@@ -252,7 +274,13 @@ def shared_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What starts processes runs in one process of pytest-xdist, so that two stacks do not fight for two cores."""
+    """Tests that start processes run one after the other in three lines, each in one process of pytest-xdist.
+
+    So they share a stack where they can, and at most as many stacks as cores are at work.
+    """
     for item in items:
-        if item.get_closest_marker("processes") or item.get_closest_marker("browser"):
-            item.add_marker(pytest.mark.xdist_group("processes"))
+        if item.get_closest_marker("browser"):
+            item.add_marker(pytest.mark.xdist_group("browser"))
+        elif item.get_closest_marker("processes"):
+            line = "processes" if item.path.parent.name == "processes" else "installation"
+            item.add_marker(pytest.mark.xdist_group(line))
