@@ -164,6 +164,7 @@ def test_production(start_up: Callable[..., Up]) -> None:
     assert up.survivors() == []
 
 
+@pytest.mark.any_database
 def test_sigterm_while_starting_leaves_nothing(start_up: Callable[..., Up]) -> None:
     up = start_up()
     # Not earlier: before the program itself runs, Python's own handlers are in force.
@@ -172,6 +173,7 @@ def test_sigterm_while_starting_leaves_nothing(start_up: Callable[..., Up]) -> N
     assert up.survivors() == []
 
 
+@pytest.mark.any_database
 def test_kill_9_leaves_nothing(start_up: Callable[..., Up]) -> None:
     up = start_up()
     up.wait_for_line(READY)
@@ -180,6 +182,7 @@ def test_kill_9_leaves_nothing(start_up: Callable[..., Up]) -> None:
     assert up.survivors() == []
 
 
+@pytest.mark.any_database
 def test_a_worker_that_dies_is_replaced(start_up: Callable[..., Up]) -> None:
     up = start_up()
     up.wait_for_line(READY)
@@ -194,6 +197,7 @@ def test_a_worker_that_dies_is_replaced(start_up: Callable[..., Up]) -> None:
     wait_until(another, timeout=START_TIMEOUT, what="another worker runs")
 
 
+@pytest.mark.any_database
 def test_a_port_in_use_is_said_and_ends_with_1(start_up: Callable[..., Up]) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -216,6 +220,7 @@ def test_a_port_in_use_is_said_and_ends_with_1(start_up: Callable[..., Up]) -> N
         ({"DEBUG": "0"}, "error: SECRET_KEY is not set, and DEBUG is off."),
     ],
 )
+@pytest.mark.any_database
 def test_what_is_wrong_is_said_in_a_line_and_ends_with_1(
     start_up: Callable[..., Up], environment: dict[str, str], said: str
 ) -> None:
@@ -227,6 +232,7 @@ def test_what_is_wrong_is_said_in_a_line_and_ends_with_1(
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the program `script` takes other arguments elsewhere")
+@pytest.mark.any_database
 def test_ctrl_c_on_a_terminal_reaches_up_alone_so_that_make_ends_well(tmp_path: Path) -> None:
     port = free_port()
     environment = {"DATABASE_URL": "", "DATA_DIR": str(tmp_path / "var"), "PORT": str(port), "WORKERS": "1"}
