@@ -150,7 +150,7 @@ class FileContentView(APIView):
 
 def get_execution(workflow_id: str, execution_id: str) -> Execution:
     """An execution of a workflow. Raises ``ApiProblem`` 404."""
-    found = Execution.objects.select_related("workflow").filter(pk=execution_id, workflow_id=workflow_id).first()
+    found = Execution.objects.filter(pk=execution_id, workflow_id=workflow_id).first()
     if found is None:
         raise not_found("execution", execution_id)
     return found
@@ -212,9 +212,7 @@ def _openai_key(request: Request) -> str | None:
 def _waited(execution: Execution, seconds: float) -> Execution:
     """The execution when it has ended, or as it stands after ``seconds``."""
     start = time.monotonic()
-    while True:
-        found = Execution.objects.select_related("workflow").get(pk=execution.pk)
-        waited = time.monotonic() - start
-        if ExecutionStatus(found.status).ended or waited >= seconds:
-            return found
+    looked_at = Execution.objects.filter(pk=execution.pk).values_list("status", flat=True)
+    while not ExecutionStatus(looked_at.get()).ended and (waited := time.monotonic() - start) < seconds:
         time.sleep(_LOOK_SECONDS if waited < 1 else _LOOK_RARELY_SECONDS)
+    return Execution.objects.get(pk=execution.pk)

@@ -156,7 +156,7 @@ class CancelPage(ExecutionPageView):
     def post(self, request: HttpRequest, execution_id: str) -> HttpResponse:
         """Back to its page, which shows when it has stopped."""
         execution = execution_or_404(execution_id)
-        services.cancel_execution(execution=execution, reason="Cancelled on its page.", user=_user(request))
+        services.cancel_execution(execution=execution, reason="Cancelled on its page.", user=request.user)
         return redirect(f"/workflows/{execution.workflow_id}/executions/{execution.pk}")
 
 
@@ -206,7 +206,7 @@ def start(request: HttpRequest, workflow: Workflow, form: RunForm) -> Execution:
         inputs=inputs,
         monitoring={"webhook_url": webhook_url} if webhook_url else None,
         openai_key=form.cleaned_data["openai_key"] or None,
-        user=_user(request),
+        user=request.user,
         trigger="page",
     )
 
@@ -235,7 +235,3 @@ def _inputs(workflow: Workflow) -> list[dict[str, Any]]:
 
 def _alive(row: Execution) -> bool:
     return not ExecutionStatus(row.status).ended
-
-
-def _user(request: HttpRequest) -> Any:
-    return request.user if request.user.is_authenticated else None

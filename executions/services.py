@@ -20,7 +20,7 @@ from executions.webhooks import subscription_of
 from tasks_lib import registry
 from workflows.definition import Definition, check_inputs, check_labels, check_monitoring, definition_hash
 from workflows.models import Workflow, WorkflowVersion
-from workflows.services import Actor, version_of
+from workflows.services import Actor, stored_user, version_of
 
 __all__ = ["cancel_execution", "redeliver", "save_upload", "start_execution"]
 
@@ -59,13 +59,14 @@ def start_execution(  # noqa: PLR0913 - the parts of one request, each by name
     _require_keys(definition, openai_key)
     row = _row(frozen, definition, values, monitoring, labels or {}, openai_key)
     row.trigger = trigger
-    row.created_by = user if user is not None and user.is_authenticated else None  # type: ignore[assignment]  # AUTH_USER_MODEL is Django's own
+    row.created_by = stored_user(user)
     return _insert(row, key, request_hash)
 
 
 def cancel_execution(*, execution: Execution, reason: str = "", user: Actor = None) -> Execution:
     """Cancel an execution. A cancelled one stays so (idempotent); 409 for a COMPLETED or FAILED one."""
-    by = user.get_username() if user is not None and user.is_authenticated else "api"
+    known = stored_user(user)
+    by = known.get_username() if known is not None else "api"
     status = store.cancel(execution.pk, reason=reason[:500], by=by)
     if status is not ExecutionStatus.CANCELLED:
         raise conflict(f"Execution {execution.pk} has ended ({status}); it cannot be cancelled.", code="already_ended")

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from dataflow.lib.fields import dump_json
+from dataflow.lib.times import rfc3339
 from executions import files, queue
 from executions.engine.outcomes import shown_error
 from executions.engine.run import Run
@@ -83,7 +84,7 @@ def body_of(execution: Execution, run: Run, event: Event) -> str:
 
 def timestamp(moment: datetime | None) -> str | None:
     """RFC 3339 in UTC with ``Z``."""
-    return None if moment is None else moment.isoformat().replace("+00:00", "Z")
+    return None if moment is None else rfc3339(moment)
 
 
 def _topic(event: Event) -> str:

@@ -125,7 +125,7 @@ class RestorePage(WorkflowPageView):
     def post(self, request: HttpRequest, workflow_id: str, number: str) -> HttpResponse:
         """Back to the workflow."""
         workflow = workflow_or_404(workflow_id)
-        made = services.restore_version(workflow=workflow, number=int(number), user=_user(request))
+        made = services.restore_version(workflow=workflow, number=int(number), user=request.user)
         messages.success(request, f"Version {number} is in force again, as version {made.number}.")
         return redirect(f"/workflows/{workflow.pk}")
 
@@ -168,10 +168,10 @@ class EditPage(WorkflowPageView):
     def _save(self, request: HttpRequest, workflow: Workflow | None, cleaned: dict[str, Any]) -> WorkflowVersion:
         document = parse_document(cleaned["document"])
         if workflow is None:
-            return services.create_workflow(document=document, user=_user(request))
+            return services.create_workflow(document=document, user=request.user)
         expected = cleaned["expected_version"]
         return services.update_workflow(
-            workflow=workflow, document=document, expected_version=expected, user=_user(request)
+            workflow=workflow, document=document, expected_version=expected, user=request.user
         )
 
     def _page(
@@ -214,10 +214,6 @@ def _version_or_404(workflow: Workflow, number: int) -> WorkflowVersion:
     if version is None:
         raise Http404(f"Workflow {workflow.pk} has no version {number}.")
     return version
-
-
-def _user(request: HttpRequest) -> Any:
-    return request.user if request.user.is_authenticated else None
 
 
 def parse_document(text: str) -> Any:

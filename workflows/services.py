@@ -32,7 +32,7 @@ def create_workflow(*, document: Any, user: Actor = None) -> WorkflowVersion:
     check_document(unmasked(document, None))
     with transaction.atomic():
         workflow = Workflow.objects.create(
-            title=document["title"], description=document.get("description") or "", created_by=_stored(user)
+            title=document["title"], description=document.get("description") or "", created_by=stored_user(user)
         )
         return _add_version(workflow, document, number=1, user=user)
 
@@ -145,12 +145,12 @@ def _add_version(
         definition=document,
         hash=definition_hash(document),
         restored_from=restored_from,
-        created_by=_stored(user),
+        created_by=stored_user(user),
     )
     version.save(force_insert=True)
     return version
 
 
-def _stored(user: Actor) -> Any:
+def stored_user(user: Actor) -> Any:
     """The user as a foreign key takes it: nobody in particular is null."""
     return user if user is not None and user.is_authenticated else None

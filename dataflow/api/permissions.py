@@ -37,10 +37,7 @@ def is_open_to(request: HttpRequest) -> bool:
 
 def may(request: HttpRequest) -> bool:
     """Whether this caller may make this request: signed-in users read, staff change."""
-    if is_open_to(request):
-        return True
-    user = request.user
-    return user.is_authenticated and (request.method in SAFE_METHODS or user.is_staff)
+    return is_open_to(request) or _has_right(request)
 
 
 class ApiAccess(BasePermission):
@@ -50,12 +47,13 @@ class ApiAccess(BasePermission):
 
     def has_permission(self, request: Request, view: APIView) -> bool:
         """Whether this request may be made."""
-        return may(request._request) or _signed_in_may(request)  # noqa: SLF001 - REST framework's way to the request
+        return is_open_to(request._request) or _has_right(request)  # noqa: SLF001 - REST framework's way to the request
 
 
-def _signed_in_may(request: Request) -> bool:
-    """The same for who signed in by the API's own authentication."""
-    return request.user.is_authenticated and (request.method in SAFE_METHODS or bool(request.user.is_staff))
+def _has_right(request: HttpRequest | Request) -> bool:
+    """What the account allows: Django's session for a page, whatever REST framework authenticated for the API."""
+    user = request.user
+    return user.is_authenticated and (request.method in SAFE_METHODS or bool(user.is_staff))
 
 
 class PageAccess(View):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from dataflow.lib.times import rfc3339
 from executions.engine.run import Run
 
 
@@ -33,7 +34,7 @@ def scope_of(run: Run) -> dict[str, Any]:
     return {
         "inputs": run.inputs,
         "tasks": _Tasks(run),
-        "execution": {"id": run.id, "started_at": started.isoformat().replace("+00:00", "Z")},
+        "execution": {"id": run.id, "started_at": rfc3339(started)},
         "workflow": {"id": run.workflow_id},
         "secrets": {},
         "outputs": {},

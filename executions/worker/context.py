@@ -14,6 +14,7 @@ from dataflow.lib.cancellation import Cancellation
 from dataflow.lib.egress import Egress
 from dataflow.lib.errors import TaskError
 from dataflow.lib.jsonvalues import clean_json
+from dataflow.lib.times import rfc3339
 from executions import files
 from executions.engine.outcomes import Notes
 from executions.engine.planner import Claim
@@ -97,8 +98,7 @@ class TryContext:
             return
         last = len(self._log) == MAX_LOG_LINES - 1 or len(message) >= room
         shown = f"{message[:room]} … (the log is full)" if last else message
-        at = datetime.now(UTC).isoformat().replace("+00:00", "Z")
-        self._log.append({"at": at, "level": level, "message": shown})
+        self._log.append({"at": rfc3339(datetime.now(UTC)), "level": level, "message": shown})
         self._logged += len(message)
 
     def usage(self, **amounts: Any) -> None:

@@ -16,6 +16,7 @@ from executions.worker.context import TryContext
 from executions.worker.database import persist
 from tasks_lib import registry
 from tasks_lib.base import TaskType
+from workflows.definition import rename_outputs
 from workflows.definition.problems import kind
 from workflows.definition.values import is_of_type, named
 
@@ -36,7 +37,7 @@ def run_try(claim: Claim, context: TryContext) -> Outcome:
     try:
         given = task_type.run(context, **claim.inputs)
         outputs = _without_key(_checked(task_type, given), context) | _missing_for(claim)
-        renamed = outputs | {rename.name: outputs.get(rename.source) for rename in claim.renames}
+        renamed = rename_outputs(claim.renames, outputs)
         keep = partial(files.keep_large, renamed, execution_id=claim.execution_id, task=claim.task)
         inline, stored = persist(keep)  # a database that restarts must not fail a task that is done
     except TaskError as error:

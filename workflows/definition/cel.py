@@ -28,6 +28,7 @@ from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+from dataflow.lib.times import rfc3339
 from workflows.definition.patterns import search
 from workflows.definition.problems import nearest, shown
 from workflows.definition.tokens import ExpressionProblem, Mention, Path, Token, calls, mentions, spell, tokenise
@@ -212,7 +213,7 @@ def as_json(value: Any) -> Any:
             raise CelError("The result is an object with a key that is not text.")
         return {key: as_json(item) for key, item in value.items()}
     if isinstance(value, datetime):
-        return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
+        return rfc3339(value.astimezone(UTC))
     if isinstance(value, timedelta):
         return f"{value.total_seconds():g}s"
     if isinstance(value, int) and not isinstance(value, bool) and value not in _INT64:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from dataflow.lib.errors import TaskError
 from tasks_lib.base import MISSING, Field, JsonValue, TaskType, ValueType
 from workflows.definition.expressions import ExpressionError, Scope, Template
-from workflows.definition.model import Definition, Output, Task
+from workflows.definition.model import Definition, Output, Rename
 from workflows.definition.problems import kind, shown
 from workflows.definition.values import as_file, broken_checks, is_number, is_of_type, named, number_as_text
 
@@ -86,9 +86,9 @@ def check_condition(condition: Template, scope: Scope) -> bool:
     raise ExpressionError(f"The condition {shown(source)} gave {kind(value)}, not true or false.", missing=missing)
 
 
-def rename_outputs(task: Task, outputs: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
-    """The outputs of the task with its further names; both names can be read."""
-    return {**outputs, **{rename.name: outputs.get(rename.source) for rename in task.renames}}
+def rename_outputs(renames: Iterable[Rename], outputs: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
+    """The outputs of a task with their further names; both names can be read."""
+    return {**outputs, **{rename.name: outputs.get(rename.source) for rename in renames}}
 
 
 def evaluate_outputs(definition: Definition, scope: Scope) -> dict[str, JsonValue]:

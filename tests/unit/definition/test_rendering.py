@@ -177,7 +177,7 @@ def test_renamed_outputs_keep_their_first_name(check_tasks: CheckTasks) -> None:
     }
     definition = check_tasks(task).definition
     assert definition is not None
-    assert rename_outputs(definition.tasks[0], {"text": "x"}) == {"text": "x", "b": "x"}
+    assert rename_outputs(definition.tasks[0].renames, {"text": "x"}) == {"text": "x", "b": "x"}
 
 
 def workflow(check_tasks: CheckTasks, *outputs: dict[str, Any]) -> Definition:
