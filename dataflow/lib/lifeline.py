@@ -133,7 +133,7 @@ class Lifeline:
             self.hold(sock)
             sock.connect(address)
             self.check()
-        except BaseException:
+        except BaseException:  # whatever ends it, the socket is closed; it goes on
             sock.close()
             raise
         return sock

@@ -85,7 +85,7 @@ class WorkerProcess:
     def _take(self, receiver: queue.Receiver) -> list[str]:
         try:
             return list(receiver.take())
-        except Exception:
+        except Exception:  # each broker raises its own errors; a worker outlives a queue that is away
             logger.exception("The queue cannot be reached; trying again.")
             drop_connection()
             self._stop.wait(1.0)
@@ -105,7 +105,7 @@ class WorkerProcess:
         """A job that fails is logged; the sweeper rings again for what it left."""
         try:
             job(execution_id)
-        except Exception:
+        except Exception:  # one execution's trouble must not end the process that runs the others
             logger.exception("%s: a job failed; it is looked at again.", execution_id)
             drop_connection()
         else:

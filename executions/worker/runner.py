@@ -42,7 +42,7 @@ def run_try(claim: Claim, context: TryContext) -> Outcome:
         inline, stored = persist(keep)  # a database that restarts must not fail a task that is done
     except TaskError as error:
         return _failed(context.cancellation.error or error, context)
-    except Exception as error:
+    except Exception as error:  # the boundary around a task run: a defect in a type fails its task only
         logger.exception("%s %s: %s failed unexpectedly.", claim.execution_id, claim.task, claim.type)
         stopped = context.cancellation.error
         unexpected = TaskError("runtime", f"{type(error).__name__}: {error}")
