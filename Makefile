@@ -14,8 +14,10 @@ DEV := $(VENV)/dev-$(shell cat requirements.txt requirements-dev.txt | cksum | t
 # Where tools that load the settings may write.
 TOOL_ENV := DEBUG=1 DATA_DIR=build/tools
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadgroup
+# Of the fault suite only the short form: the whole of it is `make test-faults`.
+SHORT := not faults or faults_short
 
-.PHONY: help run doctor test test-sqlite test-postgresql lint format types check bench clean install install-dev
+.PHONY: help run doctor test test-sqlite test-postgresql test-faults lint format types check bench clean install install-dev
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' Makefile
@@ -29,10 +31,14 @@ doctor: $(RUNTIME) ## say what is missing and how to mend it
 test: test-sqlite test-postgresql ## all tests, on SQLite and on PostgreSQL (those that use no database: once)
 
 test-sqlite: $(DEV) ## all tests on SQLite
-	$(PYTEST) --database=sqlite $(ARGS)
+	$(PYTEST) --database=sqlite -m "$(SHORT)" $(ARGS)
 
 test-postgresql: $(DEV) ## all tests on PostgreSQL, which comes from a wheel
-	$(PYTEST) --database=postgresql --ignore=tests/unit -m "not any_database" $(ARGS)
+	$(PYTEST) --database=postgresql --ignore=tests/unit -m "not any_database and ($(SHORT))" $(ARGS)
+
+test-faults: $(DEV) ## the whole fault suite on both: processes killed, stopped and cut off (30 minutes)
+	$(BIN)/python -m pytest tests/faults --database=postgresql $(ARGS)
+	$(BIN)/python -m pytest tests/faults --database=sqlite $(ARGS)
 
 lint: $(DEV) ## ruff: rules and format
 	$(BIN)/ruff check .
@@ -51,7 +57,7 @@ check: $(DEV) ## Django's checks with production settings, and no migration miss
 		$(BIN)/python -W error::DeprecationWarning manage.py check --deploy --fail-level WARNING
 	$(TOOL_ENV) $(BIN)/python manage.py makemigrations --check --dry-run
 
-bench: $(DEV) ## measure latency and throughput
+bench: $(DEV) ## measure everything that has a target (ARGS=--quick: only see that it works; --help lists more)
 	$(BIN)/python -m bench $(ARGS)
 
 clean: ## remove what was installed and built; data in var/ stays

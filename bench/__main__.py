@@ -1,149 +1,97 @@
-"""``python -m bench [--database postgresql] [--database sqlite]``: measures, prints a table, writes JSON.
+"""``python -m bench``: measures all of ../shared/spec/7-performance.md, prints a table, writes JSON.
 
-The work is that of ../shared/spec/7-performance.md: three trivial tasks (a 13-character text, reversed, passed on),
-started over HTTP, every step durable, read back over HTTP; and workflows that wait 2 s on a web server.
+The work is three trivial tasks (a 13-character text, reversed, passed on), started over HTTP, every step durable, read
+back over HTTP. PostgreSQL comes from the wheel and keeps fsync on. Each figure is the median of its rounds.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import logging
 import os
 import platform
-import statistics
 import tempfile
-import threading
 import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from bench.installation import Installation, installation
+from bench.figures import Figure, failed, heading, line, unmet
+from bench.installation import ROOT
+from bench.measures import MEASURES
+from bench.session import Session, Sizes, quick
 
-THREE_STEPS = {
-    "title": "Three steps",
-    "tasks": [
-        {"name": "one", "type": "text.static", "inputs": {"text": "Hello, world!"}},
-        {"name": "two", "type": "text.reverse", "inputs": {"text": "{{tasks.one.outputs.text}}"}},
-        {"name": "three", "type": "text.echo", "inputs": {"text": "{{tasks.two.outputs.text}}"}},
-    ],
-    "outputs": [{"name": "text", "type": "text", "value": "{{tasks.three.outputs.text}}"}],
-}
-ENDED = frozenset({"COMPLETED", "FAILED", "CANCELLED"})
+logger = logging.getLogger("bench")
 
 
-class _Slow(BaseHTTPRequestHandler):
-    """Answers after two seconds."""
-
-    def do_GET(self) -> None:
-        time.sleep(2)
-        self.send_response(200)
-        self.send_header("Content-Length", "2")
-        self.end_headers()
-        self.wfile.write(b"ok")
-
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the standard library's name
-        """Say nothing."""
+def measured(session: Session, names: list[str]) -> Iterator[Figure]:
+    """The figures of these measures, as they come; one that fails says so and the next is taken."""
+    for name in names:
+        try:
+            yield from MEASURES[name](session)
+        except Exception as error:
+            # Whatever goes wrong with one measure, hours of others are not lost.
+            logger.exception("%s failed", name)
+            yield failed(name, str(error)[:200] or type(error).__name__)
+            session.restart()
 
 
-class _SlowServer(ThreadingHTTPServer):
-    request_queue_size = 1024
-    daemon_threads = True
-
-
-def latency(running: Installation, workflow: str, *, number: int) -> dict[str, float]:
-    """POST to COMPLETED one at a time, the status asked for every 5 ms; milliseconds."""
-    times = []
-    for _ in range(number):
-        start = time.perf_counter()
-        accepted = running.call("POST", f"/workflows/{workflow}/executions", {})
-        _until_ended(running, accepted["url"], pause=0.005)
-        times.append((time.perf_counter() - start) * 1000)
-    ordered = sorted(times)
-    return {"p50_ms": statistics.median(times), "p95_ms": ordered[int(len(ordered) * 0.95)], "number": number}
-
-
-def throughput(running: Installation, workflow: str, *, number: int, clients: int = 20) -> dict[str, float]:
-    """Executions a second, ``clients`` callers that each start one and wait for its end."""
-
-    def one(_: int) -> None:
-        answer = running.call("POST", f"/workflows/{workflow}/executions?wait=60", {})
-        if answer["status"] != "COMPLETED":
-            raise RuntimeError(f"{answer['url']} is {answer['status']}")
-
-    seconds = _timed(one, number, clients)
-    return {"per_second": number / seconds, "seconds": seconds, "number": number, "clients": clients}
-
-
-def waiting(running: Installation, *, number: int) -> dict[str, float]:
-    """Seconds until ``number`` executions that each wait 2 s on a web server have ended."""
-    server = _SlowServer(("127.0.0.1", 0), _Slow)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    url = f"http://127.0.0.1:{server.server_port}/"
-    document = {"title": "Waits", "tasks": [{"name": "page", "type": "web.download", "inputs": {"url": url}}]}
-    workflow = running.call("POST", "/workflows", document)["workflow_id"]
-    start = time.perf_counter()
-    urls = [running.call("POST", f"/workflows/{workflow}/executions", {})["url"] for _ in range(number)]
-    for execution in urls:
-        _until_ended(running, execution, pause=0.05)
-    seconds = time.perf_counter() - start
-    server.shutdown()
-    return {"seconds": seconds, "number": number}
-
-
-def _until_ended(running: Installation, url: str, *, pause: float) -> None:
-    while (found := running.call("GET", url))["status"] not in ENDED:
-        time.sleep(pause)
-    if found["status"] != "COMPLETED":
-        raise RuntimeError(f"{url} is {found['status']}: {found['error']}")
-
-
-def _timed(work: Callable[[int], None], number: int, clients: int) -> float:
-    start = time.perf_counter()
-    with ThreadPoolExecutor(clients) as pool:
-        list(pool.map(work, range(number)))
-    return time.perf_counter() - start
-
-
-def measure(database: str, *, rounds: int, executions: int) -> dict[str, Any]:
-    """All measures on one database; medians of ``rounds``."""
+def run(kind: str, options: argparse.Namespace) -> list[Figure]:
+    """Measure on one kind of database and print the table."""
+    sizes = quick(rounds=options.rounds or 1, rows=options.rows or 2000) if options.quick else None
+    sizes = sizes or Sizes(rounds=options.rounds or 3, rows=options.rows or 1_000_000)
+    peer = options.peer if kind == "postgresql" else None
+    print(heading(f"{kind}, median of {sizes.rounds}"), flush=True)
+    found = []
     with (
-        tempfile.TemporaryDirectory(prefix="dataflow-bench-") as folder,
-        installation(Path(folder), database) as running,
+        tempfile.TemporaryDirectory(prefix="dataflow-bench-", ignore_cleanup_errors=True) as folder,
+        Session(Path(folder), kind, sizes, peer=peer) as session,
     ):
-        workflow = running.call("POST", "/workflows", THREE_STEPS)["workflow_id"]
-        latency(running, workflow, number=10)  # warms up
-        latencies = [latency(running, workflow, number=50) for _ in range(rounds)]
-        throughputs = [throughput(running, workflow, number=executions) for _ in range(rounds)]
-        return {
-            "latency p50 (ms)": _median(latencies, "p50_ms"),
-            "latency p95 (ms)": _median(latencies, "p95_ms"),
-            f"{executions} executions, 20 at a time (per second)": _median(throughputs, "per_second"),
-            "50 executions that wait 2 s (s)": waiting(running, number=50)["seconds"],
-        }
+        for figure in measured(session, options.only or list(MEASURES)):
+            print(line(figure), flush=True)
+            found.append(figure)
+    print(flush=True)
+    return found
 
 
-def _median(results: list[dict[str, float]], name: str) -> float:
-    return round(statistics.median(result[name] for result in results), 1)
+def machine() -> dict[str, Any]:
+    """Where the figures come from: they mean little without it."""
+    return {
+        "cores": os.cpu_count(),
+        "load": os.getloadavg()[0],
+        "python": platform.python_version(),
+        "system": platform.platform(),
+        "checkout": str(ROOT),
+        "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    }
+
+
+def parsed() -> argparse.Namespace:
+    """The options."""
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("--database", action="append", choices=("postgresql", "sqlite"), help="default: both")
+    parser.add_argument("--only", nargs="+", choices=tuple(MEASURES), metavar="NAME", help=", ".join(MEASURES))
+    parser.add_argument("--rounds", type=int, help="default: 3")
+    parser.add_argument("--rows", type=int, help="finished executions for lists and growth; default: 1,000,000")
+    parser.add_argument("--peer", choices=("dbos",), help="measure it in turn with us, on PostgreSQL")
+    parser.add_argument("--quick", action="store_true", help="see that everything works; the figures mean nothing")
+    parser.add_argument("--output", type=Path, default=ROOT / "build" / "bench-results.json", help="JSON")
+    return parser.parse_args()
 
 
 def main() -> None:
-    """Measure what the arguments ask for."""
-    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("--database", action="append", choices=("postgresql", "sqlite"))
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--executions", type=int, default=500)
-    parser.add_argument("--output", type=Path, default=Path("bench-results.json"))
-    options = parser.parse_args()
-    machine = {"cores": os.cpu_count(), "python": platform.python_version(), "system": platform.platform()}
+    """Measure what the options ask for."""
+    options = parsed()
+    logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s")
+    options.output.parent.mkdir(parents=True, exist_ok=True)
     results = {}
-    for database in options.database or ["postgresql", "sqlite"]:
-        results[database] = measure(database, rounds=options.rounds, executions=options.executions)
-        for name, value in results[database].items():
-            print(f"{database:<12} {name:<48} {value:>10.1f}", flush=True)
-    options.output.write_text(json.dumps({"machine": machine, "results": results}, indent=2) + "\n")
+    about = machine()
+    for kind in options.database or ["postgresql", "sqlite"]:
+        found = run(kind, options)
+        results[kind] = [figure.as_json() for figure in found]
+        print(f"{kind}: {len(unmet(found))} of {len(found)} figures miss their target or failed.\n", flush=True)
+        options.output.write_text(json.dumps({"machine": about, "results": results}, indent=2) + "\n")
 
 
 if __name__ == "__main__":

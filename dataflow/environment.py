@@ -65,6 +65,11 @@ ENVIRONMENT = (
         name="ALLOWED_HOSTS", default="", help="Host names to answer to, comma separated. Loopback always is one."
     ),
     Variable(
+        name="FORWARDED_ALLOW_IPS",
+        default="127.0.0.1,::1",
+        help="Proxies whose `X-Forwarded-Proto` is believed, comma separated; `*` is any.",
+    ),
+    Variable(
         name="CSRF_TRUSTED_ORIGINS", default="", help="Origins such as `https://flows.example.com`, comma separated."
     ),
     Variable(

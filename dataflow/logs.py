@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import logging
+import re
 import time
 from http import HTTPStatus
 
 from dataflow.lib.request_id import request_id
+
+#: The address of a hook, and that of a workflow's list of hooks, which holds no token.
+_HOOK = re.compile(r"(workflows/[\w-]+)?/hooks/[\w%-]+")
 
 
 class RequestIdFilter(logging.Filter):
@@ -16,6 +20,11 @@ class RequestIdFilter(logging.Filter):
         """Let every record through."""
         record.request_id = request_id.get() or "-"
         return True
+
+
+def hide_tokens(text: str) -> str:
+    """Text without the tokens in addresses of hooks: who reads a log could call them."""
+    return _HOOK.sub(lambda match: match[0] if match[1] else "/hooks/…", text)
 
 
 class NotUnavailable(logging.Filter):
@@ -35,5 +44,5 @@ class LineFormatter(logging.Formatter):
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the name is logging's
         """The line itself. Control characters are escaped: what a client sent must not forge a line."""
-        line = super().formatMessage(record)
+        line = hide_tokens(super().formatMessage(record))
         return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in line)

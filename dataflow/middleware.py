@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
+from csp.middleware import CSPMiddleware
+from django.conf import settings
 from django.core.exceptions import DisallowedHost
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
@@ -36,6 +38,19 @@ class RequestIdMiddleware:
             request_id.reset(token)
 
 
+class ProxyMiddleware:
+    """Believes a proxy of ``FORWARDED_ALLOW_IPS`` that its client speaks TLS."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
+        self._get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        """Answer the request under its own scheme."""
+        if request.META.get("HTTP_X_FORWARDED_PROTO") == "https" and _is_proxy(request.META.get("REMOTE_ADDR", "")):
+            request.META["wsgi.url_scheme"] = "https"
+        return self._get_response(request)
+
+
 class RefusalMiddleware:
     """Refuses, in the one shape of an error, what no view could answer well."""
 
@@ -46,6 +61,22 @@ class RefusalMiddleware:
         """Answer the request, unless it is for another host or has a body of unknown length or a broken cookie."""
         problem = _refusal(request)
         return self._get_response(request) if problem is None else problem_response(problem)
+
+
+class PagePolicyMiddleware(CSPMiddleware):
+    """The Content-Security-Policy of whatever a browser could show as a page; JSON is none."""
+
+    def process_response(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
+        """Add the header, unless the answer is JSON."""
+        if response.headers.get("Content-Type") == "application/json":
+            return response
+        guarded: HttpResponseBase = super().process_response(request, response)
+        return guarded
+
+
+def _is_proxy(address: str) -> bool:
+    trusted: frozenset[str] = settings.FORWARDED_ALLOW_IPS
+    return "*" in trusted or address in trusted
 
 
 def _refusal(request: HttpRequest) -> ApiProblem | None:

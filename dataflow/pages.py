@@ -15,7 +15,7 @@ from dataflow.api.html import PageView, digest
 from executions.database import database_now
 from executions.engine.state import ExecutionStatus
 from executions.models import Execution, Worker
-from executions.present import WORKER_SILENCE
+from executions.waiting import WORKER_SILENCE
 from tasks_lib import registry
 from workflows.models import Workflow
 

@@ -16,9 +16,12 @@ from executions.pages import (
     RunPage,
     ValuePage,
 )
+from executions.triggers.pages import HookActionPage, ScheduleActionPage
+from executions.verb_pages import BulkPage, DecisionPage, ItemsPage, OpenPage, RerunPage, ResumePage
 from workflows.pages import ArchivePage, EditPage, RestorePage
 
 _WORKFLOW = r"(?P<workflow_id>wf-[a-z0-9]{1,37})"
+_TASK_RUN = r"(?P<name>[A-Za-z_][A-Za-z0-9_]{0,63}(?:\[[0-9]{1,9}\])?)"
 _EXECUTION = r"(?P<execution_id>we-[a-z0-9]{1,37})"
 
 urlpatterns: list[URLPattern] = [
@@ -37,6 +40,12 @@ urlpatterns: list[URLPattern] = [
     re_path(rf"^pages/executions/{_EXECUTION}/?$", ExecutionFragment.as_view(), name="page-execution-fragment"),
     re_path(rf"^pages/executions/{_EXECUTION}/value/?$", ValuePage.as_view(), name="page-value"),
     re_path(rf"^pages/executions/{_EXECUTION}/cancel/?$", CancelPage.as_view(), name="page-cancel"),
+    re_path(rf"^pages/executions/{_EXECUTION}/resume/?$", ResumePage.as_view(), name="page-resume"),
+    re_path(rf"^pages/executions/{_EXECUTION}/rerun/?$", RerunPage.as_view(), name="page-rerun"),
+    re_path(rf"^pages/executions/{_EXECUTION}/open/?$", OpenPage.as_view(), name="page-open"),
+    re_path(rf"^pages/executions/{_EXECUTION}/tasks/{_TASK_RUN}/decide/?$", DecisionPage.as_view(), name="page-decide"),
+    re_path(rf"^pages/executions/{_EXECUTION}/tasks/{_TASK_RUN}/items/?$", ItemsPage.as_view(), name="page-items"),
+    re_path(r"^pages/executions/bulk/?$", BulkPage.as_view(), name="page-bulk"),
     re_path(
         r"^pages/deliveries/(?P<delivery_id>msg-[a-z0-9]{1,36})/redeliver/?$",
         RedeliverPage.as_view(),
@@ -47,5 +56,15 @@ urlpatterns: list[URLPattern] = [
         rf"^pages/workflows/{_WORKFLOW}/versions/(?P<number>[0-9]{{1,9}})/restore/?$",
         RestorePage.as_view(),
         name="page-restore",
+    ),
+    re_path(
+        rf"^pages/workflows/{_WORKFLOW}/schedules/(?P<schedule_id>sc-[a-z0-9]{{1,37}})/(?P<action>pause|resume|delete)/?$",
+        ScheduleActionPage.as_view(),
+        name="page-schedule",
+    ),
+    re_path(
+        rf"^pages/workflows/{_WORKFLOW}/hooks/(?P<hook_id>hk-[a-z0-9]{{1,37}})/(?P<action>on|off|rotate|delete)/?$",
+        HookActionPage.as_view(),
+        name="page-hook",
     ),
 ]

@@ -17,13 +17,7 @@ def child_environment() -> dict[str, str]:
 
 def web_command(host: str, port: int) -> list[str]:
     """The command line of the web server. Its own log says only what is wrong."""
-    bind = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    workers = "1" if settings.DEBUG else "2"
-    return [
-        *(sys.executable, "-m", "gunicorn", "dataflow.wsgi", "--bind", bind),
-        *("--worker-class", "gthread", "--workers", workers, "--threads", "16"),
-        *("--graceful-timeout", "5", "--log-level", "warning", "--no-control-socket"),
-    ]
+    return [sys.executable, "-m", "dataflow.web", host, str(port), "1" if settings.DEBUG else "2"]
 
 
 def worker_command() -> list[str]:

@@ -50,10 +50,11 @@ INSTALLED_APPS = [
 ]
 MIDDLEWARE = [
     "dataflow.middleware.RequestIdMiddleware",
+    "dataflow.middleware.ProxyMiddleware",
     "dataflow.middleware.RefusalMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
-    "csp.middleware.CSPMiddleware",
+    "dataflow.middleware.PagePolicyMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
@@ -111,6 +112,8 @@ WHITENOISE_AUTOREFRESH = DEBUG
 
 # --- safety ---------------------------------------------------------------------------------------------------
 ALLOWED_HOSTS = [*env.items("ALLOWED_HOSTS"), "localhost", "127.0.0.1", "[::1]"]
+#: Whose word it is that a request came over TLS.
+FORWARDED_ALLOW_IPS = frozenset(env.items("FORWARDED_ALLOW_IPS"))
 CSRF_TRUSTED_ORIGINS = env.origins("CSRF_TRUSTED_ORIGINS")
 SECURE_SSL_REDIRECT = not DEBUG
 #: A probe speaks plain HTTP to the process itself.
@@ -157,7 +160,10 @@ REST_FRAMEWORK: dict[str, Any] = {
 Q_CLUSTER: dict[str, Any] = {
     "name": "dataflow",
     "orm": "default",
-    **({"broker_class": "executions.queue.PostgresBroker"} if "postgresql" in DATABASES["default"]["ENGINE"] else {}),
+    # The execution's row is the message; the broker is only the bell.
+    "broker_class": "executions.queue.PostgresBroker"
+    if "postgresql" in DATABASES["default"]["ENGINE"]
+    else "executions.queue.SqliteBroker",
     "workers": WORKERS,
     # A job's lock starts when it is fetched: fetch few ahead.
     "queue_limit": WORKERS,
@@ -195,6 +201,8 @@ LOGGING = {
         "django-q": {"handlers": ["console"], "level": "WARNING", "propagate": False},
         # Below openai; a line for each request says nothing that the execution does not.
         "httpx2": {"level": "WARNING"},
+        # The development server's lines, in our format: it hides the tokens in addresses of hooks.
+        "django.server": {"handlers": ["console"], "propagate": False},
         # A 4xx is the client's business and an expected answer.
         "django.request": {"level": "ERROR", "filters": ["not_unavailable"]},
     },

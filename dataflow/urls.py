@@ -15,13 +15,21 @@ from dataflow.health import HealthView, ReadyView
 from dataflow.lib.errors import ApiProblem, not_found
 from dataflow.task_types import TaskTypesView, TaskTypeView
 from executions import api as executions
+from executions import log_api as logs
 from executions import pages as execution_pages
+from executions import verbs_api as verbs
+from executions.triggers import api as triggers
+from executions.triggers import pages as trigger_pages
 from workflows import api as workflows
 from workflows import pages as workflow_pages
 
 _WORKFLOW = r"workflows/(?P<workflow_id>wf-[a-z0-9]{1,37})"
 _EXECUTION = rf"{_WORKFLOW}/executions/(?P<execution_id>we-[a-z0-9]{{1,37}})"
 _VERSION = rf"{_WORKFLOW}/versions/(?P<number>[0-9]{{1,9}})"
+_SCHEDULE = rf"{_WORKFLOW}/schedules/(?P<schedule_id>sc-[a-z0-9]{{1,37}})"
+_HOOK = rf"{_WORKFLOW}/hooks/(?P<hook_id>hk-[a-z0-9]{{1,37}})"
+_TASK_RUN = r"(?P<name>[A-Za-z_][A-Za-z0-9_]{0,63}(?:\[[0-9]{1,9}\])?)"
+_VERB = r"(?P<verb>cancel|resume|rerun)"
 _FILE = r"files/(?P<file_id>fl-[a-z0-9]{1,37})"
 
 #: Addresses that people and programs share: ``(pattern, API, page)``.
@@ -32,6 +40,8 @@ _SHARED = (
     (_VERSION, workflows.VersionView, workflow_pages.VersionPage),
     (rf"{_WORKFLOW}/executions", executions.ExecutionsView, execution_pages.ExecutionListPage),
     (_EXECUTION, executions.ExecutionView, execution_pages.ExecutionPage),
+    (rf"{_WORKFLOW}/schedules", triggers.SchedulesView, trigger_pages.SchedulesPage),
+    (rf"{_WORKFLOW}/hooks", triggers.HooksView, trigger_pages.HooksPage),
     (r"executions", executions.AllExecutionsView, execution_pages.ExecutionListPage),
     (r"task-types", TaskTypesView, site_pages.TaskTypeListPage),
     (r"task-types/(?P<name>[A-Za-z0-9._-]{1,100})", TaskTypeView, site_pages.TaskTypePage),
@@ -42,6 +52,17 @@ _API = (
     (r"workflows/validate", workflows.ValidateView),
     (rf"{_VERSION}/restore", workflows.RestoreView),
     (rf"{_EXECUTION}/cancel", executions.CancelView),
+    (rf"{_EXECUTION}/events", logs.EventsView),
+    (rf"{_EXECUTION}/tasks/(?P<task>[A-Za-z_][A-Za-z0-9_]{{0,63}})/items", logs.ItemsView),
+    (rf"{_EXECUTION}/resume", verbs.ResumeView),
+    (rf"{_EXECUTION}/rerun", verbs.RerunView),
+    (rf"{_EXECUTION}/tasks/{_TASK_RUN}/(?P<verb>approve|reject)", verbs.DecisionView),
+    (rf"{_WORKFLOW}/executions/{_VERB}", verbs.BulkView),
+    (rf"executions/{_VERB}", verbs.BulkView),
+    (_SCHEDULE, triggers.ScheduleView),
+    (_HOOK, triggers.HookView),
+    (rf"{_HOOK}/rotate", triggers.RotateView),
+    (r"hooks/(?P<token>[A-Za-z0-9_-]{1,200})", triggers.HookCallView),
     (r"files", executions.FilesView),
     (_FILE, executions.FileView),
     (rf"{_FILE}/content", executions.FileContentView),
@@ -57,10 +78,11 @@ def nothing_here(request: HttpRequest) -> HttpResponse:
 
 
 urlpatterns: list[URLPattern | URLResolver] = [
-    path("admin/", admin.site.urls),
-    path("", include("dataflow.pages_urls")),
-    *(re_path(rf"^{pattern}/?$", view.as_view()) for pattern, view in _API),
+    # What programs ask for most comes first: each address is compared with those before it.
     *(re_path(rf"^{pattern}/?$", by_accept(api=api.as_view(), page=page.as_view())) for pattern, api, page in _SHARED),
+    *(re_path(rf"^{pattern}/?$", view.as_view()) for pattern, view in _API),
+    path("", include("dataflow.pages_urls")),
+    path("admin/", admin.site.urls),
     re_path(r"", nothing_here),
 ]
 

@@ -18,6 +18,7 @@ from executions import (
     services,
     signing,
     vault,
+    verbs,
 )
 from executions.models import (
     Attempt,
@@ -31,6 +32,7 @@ from executions.models import (
     TaskRun,
     Worker,
 )
+from executions.triggers import admin as trigger_admin  # noqa: F401 - importing it registers its models
 
 
 class TaskRunInline(ReadOnlyInline):
@@ -88,7 +90,7 @@ class ExecutionAdmin(ActionAdmin):
         "completed_at", "sequence", "wake_at", "shown_labels", "shown_inputs", "shown_outputs", "shown_error",
     )  # fmt: skip
     inlines = [TaskRunInline, DeliveryInline]
-    actions = ["cancel"]
+    actions = ["cancel", "resume", "rerun"]
     shown_labels, shown_inputs = staticmethod(shown_json("labels")), staticmethod(shown_json("inputs"))
     shown_outputs, shown_error = staticmethod(shown_json("outputs")), staticmethod(shown_json("error"))
 
@@ -105,6 +107,24 @@ class ExecutionAdmin(ActionAdmin):
             services.cancel_execution(execution=execution, reason="Cancelled in the admin.", user=request.user)
 
         _each(self, request, queryset, act, "Cancelled")
+
+    @admin.action(description="Resume the selected executions", permissions=["operate"])
+    def resume(self, request: HttpRequest, queryset: QuerySet[Execution]) -> None:
+        """Those that failed or were cancelled: what completed is kept."""
+
+        def act(execution: Execution) -> None:
+            verbs.resume_execution(execution=execution, user=request.user)
+
+        _each(self, request, queryset, act, "Resumed")
+
+    @admin.action(description="Run the selected executions again", permissions=["operate"])
+    def rerun(self, request: HttpRequest, queryset: QuerySet[Execution]) -> None:
+        """Each as a new execution with the same version and inputs."""
+
+        def act(execution: Execution) -> None:
+            verbs.rerun_execution(execution=execution, user=request.user)
+
+        _each(self, request, queryset, act, "Started again")
 
 
 @admin.register(TaskRun)

@@ -9,7 +9,8 @@ ADVICE = {
     "of the tasks it refers to.",
     "authentication": "The provider refused the key. Check it (header X-OpenAI-Key, or the server's own key) and run "
     "again; another try with the same key will not help.",
-    "authorization": "The key is valid but may not do this. Ask for the permission, or use another key.",
+    "authorization": "It was not allowed: somebody rejected it, or the key is valid but may not do this. Ask who "
+    "rejected it, get the permission, or use another key; then resume.",
     "timeout": "It took longer than its timeout. Run again, or raise the task's “timeout” if it needs longer.",
     "communication": "The other side could not be reached or broke off. Check the address and that the server is up, "
     "then run again; “retry” in the definition makes such tries automatic.",

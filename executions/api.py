@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 from django.http.response import HttpResponseBase
@@ -15,21 +14,23 @@ from rest_framework.views import APIView
 
 from dataflow.api.pagination import next_link, page_of
 from dataflow.api.parsers import StrictJsonParser
-from dataflow.api.queries import choices_parameter, number_parameter, text_parameter, time_parameter
+from dataflow.api.queries import number_parameter
 from dataflow.lib.errors import ApiProblem, Problem, invalid, not_found
 from executions import files, services
 from executions.downloads import download
 from executions.engine.state import ExecutionStatus
+from executions.filters import filtered
 from executions.models import Execution, ExecutionQuerySet, StoredFile
-from executions.present import describe_execution, describe_in_list, describe_started, url_of
+from executions.present import LISTED, describe_execution, describe_in_list, describe_started, url_of
+from executions.reading import read
 from executions.start_body import object_with, start_body
+from executions.waiters import ENDS
+from workflows.models import Workflow
 from workflows.services import get_workflow
 
 MAX_WAIT_SECONDS = 60.0
 #: What multipart adds to a file, generously.
 _ENVELOPE_BYTES = 1024 * 1024
-_LOOK_SECONDS = 0.02
-_LOOK_RARELY_SECONDS = 0.25
 
 
 class ExecutionsView(APIView):
@@ -44,7 +45,7 @@ class ExecutionsView(APIView):
 
     def post(self, request: Request, workflow_id: str) -> Response:
         """Start an execution: 201, committed; with ``?wait=`` the answer comes when it has ended."""
-        workflow = get_workflow(workflow_id)
+        workflow = _workflow(workflow_id)
         wait = number_parameter(request, "wait", maximum=MAX_WAIT_SECONDS)
         with start_body(request) as body:
             execution = services.start_execution(
@@ -53,6 +54,9 @@ class ExecutionsView(APIView):
                 monitoring=body.get("monitoring"),
                 labels=body.get("labels"),
                 version=_version(body.get("workflow_version")),
+                priority=body.get("priority"),
+                delay=body.get("delay"),
+                start_at=body.get("start_at"),
                 openai_key=_openai_key(request),
                 user=request.user,
                 idempotency_key=request.headers.get("Idempotency-Key"),
@@ -150,10 +154,10 @@ class FileContentView(APIView):
 
 def get_execution(workflow_id: str, execution_id: str) -> Execution:
     """An execution of a workflow. Raises ``ApiProblem`` 404."""
-    found = Execution.objects.filter(pk=execution_id, workflow_id=workflow_id).first()
-    if found is None:
+    found = read(Execution, "id = {0} AND workflow_id = {1}", [execution_id, workflow_id])
+    if not found:
         raise not_found("execution", execution_id)
-    return found
+    return found[0]
 
 
 def get_file(file_id: str) -> StoredFile:
@@ -164,21 +168,8 @@ def get_file(file_id: str) -> StoredFile:
     return found
 
 
-def filtered(request: Request, rows: ExecutionQuerySet) -> ExecutionQuerySet:
-    """What the query string asks for: ``status``, ``created_after``, ``created_before``, ``workflow``."""
-    if statuses := choices_parameter(request, "status", [status.value for status in ExecutionStatus]):
-        rows = rows.filter(status__in=statuses)
-    if (after := time_parameter(request, "created_after")) is not None:
-        rows = rows.filter(created_at__gt=after)
-    if (before := time_parameter(request, "created_before")) is not None:
-        rows = rows.filter(created_at__lt=before)
-    if workflow := text_parameter(request, "workflow"):
-        rows = rows.filter(workflow_id=workflow)
-    return rows
-
-
 def _listed(request: Request, rows: ExecutionQuerySet) -> Response:
-    page = page_of(filtered(request, rows).for_list(), request.query_params)
+    page = page_of(filtered(request, rows).only(*LISTED), request.query_params)
     links = next_link(request.path, request.query_params, page.next_cursor)
     shown = [describe_in_list(execution) for execution in page.rows]
     return Response({"executions": shown, "next_cursor": page.next_cursor}, headers=links)
@@ -209,10 +200,15 @@ def _openai_key(request: Request) -> str | None:
     return key
 
 
+def _workflow(workflow_id: str) -> Workflow:
+    found = read(Workflow, "id = {0}", [workflow_id])
+    if not found:
+        raise not_found("workflow", workflow_id)
+    return found[0]
+
+
 def _waited(execution: Execution, seconds: float) -> Execution:
     """The execution when it has ended, or as it stands after ``seconds``."""
-    start = time.monotonic()
-    looked_at = Execution.objects.filter(pk=execution.pk).values_list("status", flat=True)
-    while not ExecutionStatus(looked_at.get()).ended and (waited := time.monotonic() - start) < seconds:
-        time.sleep(_LOOK_SECONDS if waited < 1 else _LOOK_RARELY_SECONDS)
-    return Execution.objects.get(pk=execution.pk)
+    if not ExecutionStatus(execution.status).ended:
+        ENDS.wait(execution.pk, seconds)
+    return get_execution(execution.workflow_id, execution.pk)

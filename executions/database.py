@@ -1,15 +1,21 @@
-"""Transactions and the clock of the database."""
+"""Transactions, the clock of the database, and the few statements that are sent prepared."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import datetime
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
+import psycopg
 from django.db import connection, transaction
 
 _one_writer = threading.RLock()
+#: Goes on while the process is stopped, and where the system has it, while the machine sleeps.
+_STEADY = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
 @contextmanager
@@ -32,3 +38,47 @@ def database_now() -> datetime:
         cursor.execute("SELECT clock_timestamp()")
         found: datetime = cursor.fetchone()[0]
         return found
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """The database's clock, read once and counted on with a steady one: skew between machines changes nothing."""
+
+    at: datetime
+    _since: float = field(default_factory=lambda: time.clock_gettime(_STEADY))
+
+    def now(self) -> datetime:
+        """What the database's clock shows now."""
+        return self.at + timedelta(seconds=time.clock_gettime(_STEADY) - self._since)
+
+
+def rows_of(statement: str, values: Mapping[str, Any] | Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+    """The rows a hot statement gives. On PostgreSQL it is prepared, which Django's own cursors do not do.
+
+    Raises Django's database errors.
+    """
+    connection.ensure_connection()
+    with connection.wrap_database_errors:
+        if connection.vendor == "sqlite":
+            return list(connection.connection.execute(statement, values).fetchall())
+        with psycopg.Cursor(connection.connection) as cursor:
+            cursor.execute(statement, values, prepare=True)
+            result = cursor.pgresult  # `description` would describe every column
+            return cursor.fetchall() if result is not None and result.nfields else []
+
+
+def moment(value: datetime | str | None) -> datetime | None:
+    """A time as a hot statement gives it, in UTC: SQLite has text, or a time without a zone."""
+    if value is None:
+        return None
+    found = datetime.fromisoformat(value) if isinstance(value, str) else value
+    return found if found.tzinfo is not None else found.replace(tzinfo=UTC)
+
+
+def stamp(value: datetime | None) -> str | None:
+    """A time as a hot statement takes it: the text that Django itself writes into SQLite, ISO 8601 for PostgreSQL."""
+    if value is None:
+        return None
+    if connection.vendor == "sqlite":
+        return str(value.astimezone(UTC).replace(tzinfo=None))
+    return value.isoformat()

@@ -12,7 +12,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from random import uniform
 
+from django.db.models import Exists, OuterRef
+
 from dataflow.lib.errors import ApiProblem, TaskError, conflict
+from dataflow.lib.failpoints import failpoint
+from dataflow.lib.fields import DatabaseNow
 from dataflow.lib.jsonvalues import clean_json
 from executions import queue, signing
 from executions.database import database_now, writing
@@ -27,6 +31,8 @@ TIMEOUT_SECONDS = 10.0
 #: While it is being sent a delivery belongs to one worker for so long.
 LEASE = timedelta(seconds=60)
 KEPT_RESPONSE_BYTES = 4096
+#: Deliveries taken at a time.
+_BATCH = 500
 #: A receiver may ask for at most this much patience.
 MAX_RETRY_AFTER = 24 * 3600.0
 GONE = 410
@@ -56,6 +62,28 @@ def deliver(execution_id: str, send: Sender) -> None:
     while (delivery := _claim_head(execution_id)) is not None:
         if not _try(delivery, send):
             return
+
+
+def take_due() -> list[str]:
+    """The executions whose oldest unsettled delivery is due: nobody else takes it for a while."""
+    now = database_now()
+    earlier = Delivery.objects.filter(
+        execution=OuterRef("execution"), status=DeliveryStatus.PENDING, sequence__lt=OuterRef("sequence")
+    )
+    due = Delivery.objects.filter(status=DeliveryStatus.PENDING, wake_at__lte=now)
+    heads = due.filter(~Exists(earlier)).order_by("wake_at").values_list("pk", "execution_id")[:_BATCH]
+    taken = []
+    for key, execution_id in list(heads):
+        if due.filter(pk=key).update(wake_at=now + queue.RING_AGAIN):
+            taken.append(execution_id)
+    return taken
+
+
+def seconds_to_next() -> float | None:
+    """Seconds until a delivery is due (below 0: it is); ``None`` when none will be."""
+    pending = Delivery.objects.filter(status=DeliveryStatus.PENDING)
+    found = pending.order_by("wake_at").annotate(now=DatabaseNow()).values_list("wake_at", "now").first()
+    return None if found is None else (found[0] - found[1]).total_seconds()
 
 
 def redeliver(*, delivery: Delivery) -> None:
@@ -90,7 +118,9 @@ def _claim_head(execution_id: str) -> Delivery | None:
 def _try(delivery: Delivery, send: Sender) -> bool:
     """One try; ``True`` when the delivery is settled and the next may go."""
     at, started = database_now(), time.monotonic()
+    failpoint("delivery.before_post")
     answer = _answer(delivery, at, send)
+    failpoint("delivery.after_post")
     duration = int((time.monotonic() - started) * 1000)
     return persist(lambda: _record(delivery, answer, at=at, duration=duration))
 

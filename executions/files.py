@@ -17,7 +17,7 @@ from dataflow.lib.errors import TaskError
 from dataflow.lib.fields import dump_json
 from dataflow.lib.ids import new_id
 from executions.engine.outcomes import MAX_OUTPUT_BYTES
-from executions.models import Execution, StoredFile
+from executions.models import Execution, StoredFile, TaskRun
 from workflows.definition import Definition
 
 MAX_BYTES = 512 * 1024 * 1024
@@ -142,29 +142,55 @@ def _keep(name: str, text: bytes, *, execution_id: str, task: str) -> dict[str, 
 
 
 class LazyOutputs(Mapping[str, Any]):
-    """Outputs of a task; those kept as files are read when they are asked for."""
+    """Outputs of a task: those of a stored task run, and those kept as files, are read when they are asked for."""
 
     def __init__(self, inline: Mapping[str, Any], stored: Mapping[str, Any]) -> None:
-        self._inline = inline
-        self._stored = stored
+        self._parts: tuple[Mapping[str, Any], Mapping[str, Any]] | None = (inline, stored)
+        self._task = ("", "")
         self._read: dict[str, Any] = {}
 
+    @classmethod
+    def of_task(cls, execution_id: str, name: str) -> LazyOutputs:
+        """The outputs of a completed task run (or item) that is in the database."""
+        outputs = cls({}, {})
+        outputs._parts, outputs._task = None, (execution_id, name)
+        return outputs
+
+    @property
+    def inline(self) -> Mapping[str, Any]:
+        """The values that stand in the row; ``None`` for those kept as files."""
+        return self._both[0]
+
+    @property
+    def stored(self) -> Mapping[str, Any]:
+        """``{output: {"file_id", "size"}}`` of those kept as files."""
+        return self._both[1]
+
+    @property
+    def _both(self) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+        if self._parts is None:
+            execution_id, name = self._task
+            found = TaskRun.objects.filter(execution_id=execution_id, name=name).values_list("outputs", "stored")
+            outputs, stored = found.get()
+            self._parts = outputs or {}, stored
+        return self._parts
+
     def __getitem__(self, name: str) -> Any:
-        if name not in self._stored:
-            return self._inline[name]
+        if name not in self.stored:
+            return self.inline[name]
         if name not in self._read:
             try:
-                with open_stored(self._stored[name]["file_id"]) as content:
+                with open_stored(self.stored[name]["file_id"]) as content:
                     self._read[name] = json.load(content)
             except OSError as error:
                 raise TaskError("runtime", f"The kept value of output {name} cannot be read: {error}") from error
         return self._read[name]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._inline)
+        return iter(self.inline)
 
     def __len__(self) -> int:
-        return len(self._inline)
+        return len(self.inline)
 
 
 def shown_outputs(inline: Mapping[str, Any] | None, stored: Mapping[str, Any]) -> dict[str, Any] | None:

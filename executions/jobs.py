@@ -15,6 +15,7 @@ from dataflow.lib.errors import TaskError
 from executions import deliveries
 from executions.models import Delivery, DeliveryStatus
 from executions.outside import egress
+from executions.worker.carrier import Carrier
 from executions.worker.database import release_connection
 from executions.worker.node import Node
 
@@ -24,7 +25,7 @@ _ANY_SIZE = 2**62
 
 def advance(execution_id: str) -> None:
     """Take an execution as far as it can go without waiting. Finds nothing to do when it is called once too often."""
-    _node_of_this_process().carry(execution_id)
+    _carrier_of_this_process().carry(execution_id)
 
 
 def deliver(execution_id: str) -> None:
@@ -73,8 +74,8 @@ def _beginning(answer: Response) -> str:
 
 
 @cache
-def _node_of_this_process() -> Node:
-    """The node of a process that django-q2 runs by itself: one job at a time, with a heartbeat of its own."""
+def _carrier_of_this_process() -> Carrier:
+    """The carrier of a process that django-q2 runs by itself: one job at a time, with a heartbeat of its own."""
     node = Node(threads=1)
     node.start()
-    return node
+    return Carrier(node.id, run=node.run)

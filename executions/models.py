@@ -16,6 +16,8 @@ from executions.engine.state import ExecutionStatus, TaskStatus
 from workflows.models import Workflow, WorkflowVersion
 
 ALIVE = (ExecutionStatus.PENDING, ExecutionStatus.RUNNING)
+#: Task runs that something can still follow.
+UNENDED = (TaskStatus.PENDING, TaskStatus.RUNNING, TaskStatus.WAITING)
 
 
 def _choices(kind: type[ExecutionStatus | TaskStatus]) -> list[tuple[str, str]]:
@@ -53,8 +55,9 @@ class Execution(models.Model):
     """One run of one version of a workflow."""
 
     id = models.CharField(primary_key=True, max_length=40, default=new_execution_id, editable=False)
-    workflow = models.ForeignKey(Workflow, on_delete=models.PROTECT, related_name="executions")
-    version = models.ForeignKey(WorkflowVersion, on_delete=models.PROTECT, related_name="executions")
+    # No index of their own: `execution_of_workflow` begins with the workflow, and nobody searches by version or user.
+    workflow = models.ForeignKey(Workflow, on_delete=models.PROTECT, related_name="executions", db_index=False)
+    version = models.ForeignKey(WorkflowVersion, on_delete=models.PROTECT, related_name="executions", db_index=False)
     workflow_version = models.PositiveIntegerField()
     #: The version's, so that a list needs no definition.
     title = models.CharField(max_length=200, blank=True)
@@ -69,14 +72,35 @@ class Execution(models.Model):
     #: Encrypted keys given for this execution alone and the webhook's own secret; keys are erased at its end.
     secrets = models.TextField(blank=True, default="")
     webhook_secret = models.TextField(blank=True, default="")
+    #: What started it: ``api``, ``page``, ``schedule``, ``hook``, ``workflow`` or ``rerun``, and the id of that.
     trigger = models.CharField(max_length=20, default="api")
-    created_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL)
+    trigger_ref = models.CharField(max_length=64, blank=True, default="")
+    created_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL, db_index=False
+    )
     #: Number of the last event in its log.
     sequence = models.PositiveIntegerField(default=0)
-    #: When the sweeper should ring for it; None while a worker's lease says who looks after it.
+    #: Goes up with every change that a decision may depend on: who read another one decides anew.
+    revision = models.PositiveIntegerField(default=0)
+    #: How often it was taken since a step was written: more than once, and somebody may have died with it.
+    takes = models.PositiveSmallIntegerField(default=0)
+    #: From then on a worker takes it. None where nothing is to be done: a lease, a person or a slot is waited for.
     wake_at = models.DateTimeField(null=True, blank=True)
+    #: The order of first starts: higher priority first, then by this time (see ``store.accept``).
+    priority = models.SmallIntegerField(default=0)
+    pick_at = models.DateTimeField(null=True, blank=True)
+    #: ``workflow.concurrency``: at most ``concurrency_limit`` with the same key run at a time. Empty: no limit.
+    concurrency_key = models.CharField(max_length=300, blank=True, default="")
+    concurrency_limit = models.PositiveIntegerField(null=True, blank=True)
+    #: The execution whose task ``parent_task`` (``name`` or ``name[item]``) this is; ``depth`` counts such parents.
+    parent = models.ForeignKey("self", null=True, blank=True, on_delete=models.SET_NULL, related_name="children")
+    parent_task = models.CharField(max_length=80, blank=True, default="")
+    depth = models.PositiveSmallIntegerField(default=0)
+    rerun_of = models.ForeignKey("self", null=True, blank=True, on_delete=models.SET_NULL, related_name="reruns")
     created_at = models.DateTimeField(db_default=DatabaseNow())
     started_at = models.DateTimeField(null=True, blank=True)
+    #: When it was last resumed: the workflow's timeout counts from then.
+    resumed_at = models.DateTimeField(null=True, blank=True)
     completed_at = models.DateTimeField(null=True, blank=True)
 
     objects = ExecutionQuerySet.as_manager()
@@ -89,7 +113,20 @@ class Execution(models.Model):
             models.Index(fields=["-created_at", "-id"], name="execution_newest"),
             models.Index(fields=["workflow", "-created_at", "-id"], name="execution_of_workflow"),
             models.Index(fields=["status", "-created_at", "-id"], name="execution_by_status"),
-            models.Index(fields=["wake_at"], name="execution_due", condition=models.Q(status__in=ALIVE)),
+            models.Index(fields=["wake_at"], name="execution_due", condition=models.Q(status=ExecutionStatus.RUNNING)),
+            models.Index(
+                fields=["-priority", "pick_at"],
+                name="execution_pick",
+                condition=models.Q(status=ExecutionStatus.PENDING, wake_at__isnull=False),
+            ),
+            models.Index(
+                fields=["workflow"], name="execution_queued", condition=models.Q(status=ExecutionStatus.PENDING)
+            ),
+            models.Index(
+                fields=["concurrency_key", "status"],
+                name="execution_slots",
+                condition=models.Q(status__in=ALIVE) & ~models.Q(concurrency_key=""),
+            ),
         ]
 
     def __str__(self) -> str:
@@ -97,10 +134,22 @@ class Execution(models.Model):
 
 
 class TaskRun(models.Model):
-    """A task of an execution, once there is something to say of it; until then it is PENDING without a row."""
+    """A task of an execution, once there is something to say of it; until then it is PENDING without a row.
 
-    execution = models.ForeignKey(Execution, on_delete=models.CASCADE, related_name="task_runs")
-    name = models.CharField(max_length=64)
+    An item of a ``for_each`` task has a row of its own, named ``task[item]``, from its first try on.
+    """
+
+    # No index of its own: the constraint below begins with it. The same in other rows of an execution.
+    execution = models.ForeignKey(Execution, on_delete=models.CASCADE, related_name="task_runs", db_index=False)
+    name = models.CharField(max_length=80)
+    #: Place in the list of a ``for_each`` task, from 0; None for a task.
+    item = models.PositiveIntegerField(null=True, blank=True)
+    #: Of a ``for_each`` task: ``{"total", "next", "completed", "failed"}``, ``next`` being the first never claimed.
+    items = JsonField(null=True, blank=True)
+    #: While WAITING: ``{"for": "retry" | "timer" | "approval" | "child", "since", …}``; ``due_at`` says until when.
+    waiting = JsonField(null=True, blank=True)
+    #: The execution that a ``workflow.run`` task started.
+    child = models.CharField(max_length=40, blank=True, default="")
     #: Place in the definition, from 0.
     position = models.PositiveIntegerField()
     #: The task type that ran last (the fallback's, once that stood in).
@@ -137,6 +186,12 @@ class TaskRun(models.Model):
         constraints = [models.UniqueConstraint(fields=["execution", "name"], name="task_run_once")]
         indexes = [
             models.Index(fields=["lease_until"], name="task_run_leases", condition=models.Q(status=TaskStatus.RUNNING)),
+            # What a step or a page reads: 10,000 items that have ended are no part of it.
+            models.Index(
+                fields=["execution"],
+                name="task_run_current",
+                condition=models.Q(item__isnull=True) | models.Q(status__in=UNENDED),
+            ),
         ]
 
     def __str__(self) -> str:
@@ -146,7 +201,7 @@ class TaskRun(models.Model):
 class Attempt(models.Model):
     """A try that did not complete its task. The one that did, or that runs now, is in the task run itself."""
 
-    task_run = models.ForeignKey(TaskRun, on_delete=models.CASCADE, related_name="attempts")
+    task_run = models.ForeignKey(TaskRun, on_delete=models.CASCADE, related_name="attempts", db_index=False)
     number = models.PositiveIntegerField()
     type = models.CharField(max_length=200)
     worker = models.CharField(max_length=100, blank=True)
@@ -170,10 +225,10 @@ class Attempt(models.Model):
 class Event(models.Model):
     """One line of an execution's log; webhooks, pages and streams all read it."""
 
-    execution = models.ForeignKey(Execution, on_delete=models.CASCADE, related_name="events")
+    execution = models.ForeignKey(Execution, on_delete=models.CASCADE, related_name="events", db_index=False)
     sequence = models.PositiveIntegerField()
     type = models.CharField(max_length=40)
-    task = models.CharField(max_length=64, blank=True)
+    task = models.CharField(max_length=80, blank=True)
     attempt = models.PositiveIntegerField(default=0)
     at = models.DateTimeField()
     data = JsonField(default=dict)
@@ -201,7 +256,7 @@ class Delivery(models.Model):
     """One event to send to one webhook. Its id and body are the same for every try."""
 
     id = models.CharField(primary_key=True, max_length=40, default=new_delivery_id, editable=False)
-    execution = models.ForeignKey(Execution, on_delete=models.CASCADE, related_name="deliveries")
+    execution = models.ForeignKey(Execution, on_delete=models.CASCADE, related_name="deliveries", db_index=False)
     sequence = models.PositiveIntegerField()
     type = models.CharField(max_length=40)
     url = models.TextField()
@@ -261,7 +316,7 @@ class StoredFile(models.Model):
     content = models.FileField(max_length=200)
     metadata = JsonField(default=dict)
     execution = models.ForeignKey(Execution, null=True, blank=True, on_delete=models.SET_NULL, related_name="files")
-    task = models.CharField(max_length=64, blank=True)
+    task = models.CharField(max_length=80, blank=True)
     created_at = models.DateTimeField(db_default=DatabaseNow())
 
     class Meta:
@@ -333,3 +388,7 @@ class IdempotencyKey(models.Model):
 
     def __str__(self) -> str:
         return self.key
+
+
+# At the end: they refer to executions. Django finds the models of an app here.
+from executions.trigger_models import Hook, Schedule  # noqa: E402, F401

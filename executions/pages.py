@@ -156,7 +156,8 @@ class CancelPage(ExecutionPageView):
     def post(self, request: HttpRequest, execution_id: str) -> HttpResponse:
         """Back to its page, which shows when it has stopped."""
         execution = execution_or_404(execution_id)
-        services.cancel_execution(execution=execution, reason="Cancelled on its page.", user=request.user)
+        reason = request.POST.get("reason", "").replace("\0", "").strip() or "Cancelled on its page."
+        services.cancel_execution(execution=execution, reason=reason, user=request.user)
         return redirect(f"/workflows/{execution.workflow_id}/executions/{execution.pk}")
 
 

@@ -12,16 +12,21 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlencode
 
+from django.db.models import Q
+
 from dataflow.api.html import digest
 from executions.advice import advice_for
 from executions.database import database_now
 from executions.definitions import DefinitionBroken, definition_of
-from executions.engine.state import ExecutionStatus
-from executions.models import Delivery, DeliveryStatus, Execution, StoredFile, TaskRun
+from executions.engine.state import ExecutionStatus, TaskStatus
+from executions.models import UNENDED, Delivery, DeliveryStatus, Execution, StoredFile, TaskRun
 from executions.present import has_live_worker
 from executions.timeline import timeline_of
 
 _DIGEST_LENGTH = 8
+#: Tasks and items that wait, and approvals, which a page tells one by one.
+_MAX_WAITS = 500
+_MAX_ASKED = 20
 #: They differ with every look at something that runs; app.js lets them tick instead.
 _TICKING = frozenset({"duration", "now"})
 
@@ -39,11 +44,12 @@ class Part:
 def parts_of(execution: Execution, described: Mapping[str, Any]) -> list[Part]:
     """All live parts of an execution as ``describe_execution`` tells it."""
     files = _file_metadata(described)
+    waits = _waits(execution, described)
     return [
-        _part("part-status", "executions/parts/status.html", _status(execution, described)),
+        _part("part-status", "executions/parts/status.html", _status(execution, described, waits)),
         _part("part-outputs", "executions/parts/outputs.html", _outputs(execution, described, files)),
         _timeline(execution, described),
-        *_tasks(execution, described, files),
+        *_tasks(execution, described, files, waits),
         _part(
             "part-deliveries",
             "executions/parts/deliveries.html",
@@ -60,10 +66,13 @@ def stamp_of(execution_id: str) -> str | None:
     execution = Execution.objects.filter(pk=execution_id).values_list("sequence", "status").first()
     if execution is None:
         return None
-    tasks = TaskRun.objects.filter(execution=execution_id).values_list("name", "status", "progress", "progress_message")
+    # Of the items of a list only those under way: the rest are counted in the progress of their task.
+    current = Q(item__isnull=True) | Q(status__in=UNENDED)
+    tasks = TaskRun.objects.filter(current, execution=execution_id).order_by("position", "item")
+    seen = tasks.values_list("name", "status", "progress", "progress_message")
     deliveries = Delivery.objects.filter(execution=execution_id).values_list("pk", "status", "tries", "next_attempt_at")
     watched = not ExecutionStatus(execution[1]).ended and has_live_worker(database_now())
-    return digest([execution, list(tasks), list(deliveries), watched])
+    return digest([execution, list(seen), list(deliveries), watched])
 
 
 def etag_of(stamp: str, parts: Sequence[Part]) -> str:
@@ -103,7 +112,27 @@ def _steady(value: Any) -> Any:
     return [_steady(entry) for entry in value] if isinstance(value, (list, tuple)) else value
 
 
-def _status(execution: Execution, described: Mapping[str, Any]) -> dict[str, Any]:
+def _waits(execution: Execution, described: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """What tasks and items wait for, by name; where none can be waiting that costs no query."""
+    under_way = any(task["status"] == TaskStatus.WAITING or task.get("items") for task in described["tasks"])
+    if not under_way or ExecutionStatus(execution.status).ended:
+        return {}
+    found = TaskRun.objects.filter(execution=execution, status=TaskStatus.WAITING).order_by("position", "item")
+    return {name: waiting or {} for name, waiting in found.values_list("name", "waiting")[:_MAX_WAITS]}
+
+
+def _asked(waits: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The approvals that somebody should decide."""
+    return [
+        {"name": name, "title": waiting.get("title"), "is_item": "[" in name}
+        for name, waiting in waits.items()
+        if waiting.get("for") == "approval"
+    ][:_MAX_ASKED]
+
+
+def _status(
+    execution: Execution, described: Mapping[str, Any], waits: Mapping[str, Mapping[str, Any]]
+) -> dict[str, Any]:
     alive = not ExecutionStatus(execution.status).ended
     error = described.get("error")
     failed = [task for task in described["tasks"] if task["status"] == "FAILED"]
@@ -121,6 +150,11 @@ def _status(execution: Execution, described: Mapping[str, Any]) -> dict[str, Any
         "archived": execution.workflow.archived_at is not None,
         "no_worker": alive and not has_live_worker(database_now()),
         "waiting_for": described.get("waiting_for") if alive else None,
+        "actions": described["actions"],
+        "asked": _asked(waits),
+        "parent": execution.parent_id,
+        "parent_task": execution.parent_task,
+        "rerun_of": execution.rerun_of_id,
         "error": error,
         "advice": advice_for(error.get("code")) if error else "",
         "failed": [
@@ -157,10 +191,17 @@ def _timeline(execution: Execution, described: Mapping[str, Any]) -> Part:
     return Part(id="part-timeline", template="executions/parts/timeline.html", data=data, digest=changes)
 
 
-def _tasks(execution: Execution, described: Mapping[str, Any], files: Mapping[str, Any]) -> Iterator[Part]:
+def _tasks(
+    execution: Execution,
+    described: Mapping[str, Any],
+    files: Mapping[str, Any],
+    waits: Mapping[str, Mapping[str, Any]],
+) -> Iterator[Part]:
     templates = _templates(execution)
+    again = ExecutionStatus(execution.status).ended and execution.workflow.archived_at is None
     for task in described["tasks"]:
         written, sent = templates.get(task["name"], {}), task["inputs"] or {}
+        waiting = waits.get(task["name"], {})
         inputs = [
             {
                 "name": name,
@@ -182,7 +223,12 @@ def _tasks(execution: Execution, described: Mapping[str, Any], files: Mapping[st
             "outputs": outputs,
             "tries": _told_tries(task),
             "files": files,
-            "open": task["status"] == "FAILED",
+            "open": task["status"] == "FAILED" or waiting.get("for") == "approval",
+            "execution_id": execution.pk,
+            "waiting": waiting,
+            "items": task.get("items"),
+            "child": task.get("child") or waiting.get("execution_id"),
+            "rerun": again,
             # Of what failed the execution, the top of the page says it already.
             "advice": advice_for(task["error"].get("code")) if task["error"] and not execution.error else "",
         }

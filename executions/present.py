@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
-from executions.database import database_now
 from executions.definitions import DefinitionBroken, definition_of
 from executions.engine.outcomes import shown_error
 from executions.engine.state import ExecutionStatus, TaskStatus
 from executions.files import shown_outputs
-from executions.models import Attempt, Delivery, DeliveryStatus, Execution, TaskRun, Worker
+from executions.models import Attempt, Delivery, DeliveryStatus, Event, Execution, TaskRun, Worker
+from executions.reading import read
+from executions.waiting import WORKER_SILENCE, actions, waiting_for
 
-#: A worker that gave no sign of life for so long is taken for dead.
-WORKER_SILENCE = timedelta(seconds=45)
+#: The columns that a list shows: not the large ones.
+LISTED = (
+    "workflow_id", "workflow_version", "status", "title", "error", "labels", "priority", "trigger", "trigger_ref",
+    "parent_id", "rerun_of_id", "created_at", "started_at", "completed_at",
+)  # fmt: skip
 
 
 def describe_started(execution: Execution) -> dict[str, Any]:
     """The answer to a start, as documented."""
     return {
-        "workflow_execution_id": execution.pk,
+        "workflow_execution_id": execution.id,
         "workflow_id": execution.workflow_id,
         "workflow_version": execution.workflow_version,
         "status": execution.status,
@@ -29,41 +33,87 @@ def describe_started(execution: Execution) -> dict[str, Any]:
 
 
 def describe_in_list(execution: Execution) -> dict[str, Any]:
-    """One entry of a list of executions."""
-    return describe_started(execution) | {
-        "title": execution.title,
-        "labels": execution.labels,
-        "trigger": execution.trigger,
-        "created_at": execution.created_at,
-        "started_at": execution.started_at,
-        "completed_at": execution.completed_at,
-        "duration": _seconds(execution.started_at, execution.completed_at),
-        "error": shown_error(execution.error, None),
-    }
+    """One entry of a list of executions; ``LISTED`` is what it reads."""
+    return describe_started(execution) | {"title": execution.title} | _facts(execution)
 
 
 def describe_execution(execution: Execution) -> dict[str, Any]:
     """An execution with everything that is known of its tasks, in the order of its definition."""
-    runs = {run.name: run for run in execution.task_runs.prefetch_related("attempts")}
+    runs = {run.name: run for run in read(TaskRun, _OF_EXECUTION, [execution.id])}
+    attempts = _attempts_of(runs.values())
     known = _tasks_of(execution, runs)
-    tasks = [_describe_task(place, name, kind, runs.get(name), execution) for place, (name, kind) in enumerate(known)]
+    tasks = [
+        _describe_task(place, name, kind, runs.get(name), execution, attempts)
+        for place, (name, kind) in enumerate(known)
+    ]
     places = {name: place for place, (name, _) in enumerate(known)}
-    return describe_started(execution) | {
-        "title": execution.title,
-        "tasks": tasks,
-        "inputs": execution.inputs,
-        "outputs": shown_outputs(execution.outputs, execution.stored),
-        "error": shown_error(execution.error, places.get((execution.error or {}).get("task") or "")),
+    place = places.get((execution.error or {}).get("task") or "")
+    return (
+        describe_started(execution)
+        | {
+            "title": execution.title,
+            "tasks": tasks,
+            "inputs": execution.inputs,
+            "outputs": shown_outputs(execution.outputs, execution.stored),
+        }
+        | _facts(execution, place)
+        | {
+            "usage": _summed(run.usage for run in runs.values()),
+            "deliveries": describe_deliveries(execution),
+            "waiting_for": waiting_for(execution, runs),
+            "actions": actions(execution, runs),
+        }
+    )
+
+
+_OF_EXECUTION = "execution_id = {0} AND item IS NULL ORDER BY position"
+
+
+def _facts(execution: Execution, place: int | None = None) -> dict[str, Any]:
+    """What a list and the execution itself both show; ``place`` is that of the task that failed it."""
+    return {
+        "error": shown_error(execution.error, place),
         "labels": execution.labels,
+        "priority": execution.priority,
         "trigger": execution.trigger,
+        "trigger_ref": execution.trigger_ref or None,
+        "parent": execution.parent_id,
+        "rerun_of": execution.rerun_of_id,
         "created_at": execution.created_at,
         "started_at": execution.started_at,
         "completed_at": execution.completed_at,
         "duration": _seconds(execution.started_at, execution.completed_at),
-        "usage": _summed(run.usage for run in runs.values()),
-        "deliveries": describe_deliveries(execution),
-        "waiting_for": _waiting_for(execution, runs),
-        "actions": [] if ExecutionStatus(execution.status).ended else ["cancel"],
+    }
+
+
+def describe_item(run: TaskRun) -> dict[str, Any]:
+    """One item of a ``for_each`` task."""
+    return {
+        "index": run.item,
+        "status": run.status,
+        "reason": run.reason or None,
+        "attempt": run.attempt,
+        "started_at": run.started_at,
+        "completed_at": run.completed_at,
+        "duration": _seconds(run.started_at, run.completed_at),
+        "due_at": run.due_at,
+        "inputs": run.inputs,
+        "outputs": shown_outputs(run.outputs, run.stored),
+        "error": shown_error(run.error, run.position),
+        "usage": run.usage,
+        **({"child": run.child} if run.child else {}),
+    }
+
+
+def describe_event(event: Event) -> dict[str, Any]:
+    """One line of an execution's log."""
+    return {
+        "sequence": event.sequence,
+        "type": event.type,
+        "task": event.task or None,
+        "attempt": event.attempt,
+        "at": event.at,
+        "data": event.data,
     }
 
 
@@ -115,18 +165,40 @@ def _tasks_of(execution: Execution, runs: Mapping[str, TaskRun]) -> Sequence[tup
         return [(run.name, run.type) for run in runs.values()]
 
 
-def _describe_task(place: int, name: str, kind: str, run: TaskRun | None, execution: Execution) -> dict[str, Any]:
+def _attempts_of(runs: Iterable[TaskRun]) -> Mapping[int, Sequence[Attempt]]:
+    """The tries that did not complete their task, by task run; where every first try did, that costs no query."""
+    several = [run.pk for run in runs if run.attempt > 1 or (run.attempt and run.status not in _TRIED_ONCE)]
+    found: dict[int, list[Attempt]] = {}
+    if several:
+        for attempt in Attempt.objects.filter(task_run__in=several):
+            found.setdefault(attempt.task_run_id, []).append(attempt)
+    return found
+
+
+#: The try that runs, or that completed its task, is in the task run itself.
+_TRIED_ONCE = frozenset({TaskStatus.RUNNING, TaskStatus.COMPLETED})
+
+
+def _describe_task(
+    place: int,
+    name: str,
+    kind: str,
+    run: TaskRun | None,
+    execution: Execution,
+    attempts: Mapping[int, Sequence[Attempt]],
+) -> dict[str, Any]:
     if run is None:
         # No row is made before there is something to say: an ended execution left it out.
         ended = ExecutionStatus(execution.status).ended
         return {"name": name, "type": kind, "status": TaskStatus.CANCELLED if ended else TaskStatus.PENDING} | _NOTHING
-    return {
+    tries = [_describe_attempt(attempt, place) for attempt in attempts.get(run.pk, ())]
+    described = {
         "name": name,
         "type": run.type or kind,
         "status": run.status,
         "reason": run.reason or None,
         "attempt": run.attempt,
-        "attempts": [*(_describe_attempt(attempt, place) for attempt in run.attempts.all()), *_current_attempt(run)],
+        "attempts": [*tries, *_current_attempt(run)],
         "started_at": run.started_at,
         "completed_at": run.completed_at,
         "duration": _seconds(run.started_at, run.completed_at),
@@ -139,6 +211,11 @@ def _describe_task(place: int, name: str, kind: str, run: TaskRun | None, execut
         "progress": run.progress,
         "progress_message": run.progress_message,
     }
+    if run.items is not None:
+        described["items"] = {name: run.items.get(name, 0) for name in ("total", "completed", "failed")}
+    if run.child:
+        described["child"] = run.child
+    return described
 
 
 _NOTHING: dict[str, Any] = {
@@ -181,21 +258,6 @@ def _current_attempt(run: TaskRun) -> list[dict[str, Any]]:
             "log": run.log,
         }
     ]
-
-
-def _waiting_for(execution: Execution, runs: Mapping[str, TaskRun]) -> dict[str, Any] | None:
-    """Why nothing happens at the moment, if nothing does."""
-    if ExecutionStatus(execution.status).ended or any(run.status == TaskStatus.RUNNING for run in runs.values()):
-        return None
-    waiting = [(run.due_at, run.pk, run) for run in runs.values() if run.status == TaskStatus.WAITING and run.due_at]
-    if waiting:
-        until, _, first = min(waiting)
-        since = max((attempt.ended_at for attempt in first.attempts.all()), default=None)
-        return {"for": "retry", "since": since, "until": until}
-    alive = has_live_worker(database_now())
-    detail = None if alive else "No worker is running. Start one with: manage.py worker"
-    since = max((run.completed_at for run in runs.values() if run.completed_at), default=execution.created_at)
-    return {"for": "worker", "since": since, "until": None, "detail": detail}
 
 
 def _summed(usages: Iterable[Mapping[str, Any]]) -> dict[str, Any]:

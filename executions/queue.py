@@ -1,14 +1,15 @@
-"""The doorbell: django-q2's brokers, carrying a job's name and an execution's id, and nothing else.
+"""The doorbell: django-q2's brokers, which say that there is something to do, and nothing else.
 
-The database is the truth. A job may come twice, late or never: it then finds nothing to do, or the sweeper rings
-again. So a job is acknowledged as soon as it is taken, before its work. Any django-q2 broker will do; the database one
-(the default) puts the job in the caller's transaction.
+The execution's row is the message: a worker takes those whose ``wake_at`` has come. A bell that rings twice finds
+nothing to do, and one that is lost is made good by the next look. Any django-q2 broker will do (``Q_CLUSTER``); the
+two here neither write rows nor poll for them.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+import threading
+import time
 from datetime import timedelta
 from typing import Any
 
@@ -16,7 +17,7 @@ import psycopg
 from django.db import connection
 from django_q.brokers import Broker, get_broker
 from django_q.brokers.orm import ORM
-from django_q.signing import BadSignature, SignedPackage
+from django_q.conf import Conf
 from django_q.tasks import async_task
 from psycopg import sql
 
@@ -25,109 +26,144 @@ logger = logging.getLogger(__name__)
 #: The jobs there are, by the path a stock ``manage.py qcluster`` finds them with.
 ADVANCE = "executions.jobs.advance"
 DELIVER = "executions.jobs.deliver"
-JOBS = frozenset({ADVANCE, DELIVER})
 #: Deliveries have a queue of their own: executions that take every thread must not hold them up.
 DELIVERIES = "deliveries"
-#: What was rung for and no worker took by then is rung for again: a doorbell may be lost.
+#: Who took an execution and did nothing with it has died: others take it after so long.
 RING_AGAIN = timedelta(seconds=15)
-
-
 #: A worker that heard nothing looks again after so long: a notification can be lost with its connection.
-_LISTEN_SECONDS = 1.0
-_INSERT = """
-WITH queued AS (INSERT INTO django_q_ormq (key, payload, lock) VALUES (%s, %s, now()) RETURNING id)
-SELECT id, pg_notify(%s, '') FROM queued
-"""
-_TAKE = """
-DELETE FROM django_q_ormq WHERE id IN (
-  SELECT id FROM django_q_ormq WHERE key = %s AND lock <= now() ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED)
-RETURNING id, payload
-"""
+LISTEN_SECONDS = 5.0
+#: Due at once is due a moment ago: a few microseconds between two readings of a clock do not matter then.
+AT_ONCE = timedelta(seconds=1)
+#: Where PostgreSQL tells of work, and of executions that have ended.
+WORK_CHANNEL = "dataflow_work"
+ENDED_CHANNEL = "dataflow_ended"
+DELIVERY_CHANNEL = "dataflow_deliveries"
+#: Seconds between looks at whether anybody wrote to SQLite, which costs a few microseconds.
+_SQLITE_LOOK = 0.01
 
 
-class PostgresBroker(ORM):  # type: ignore[misc]  # django-q2 ships no types
-    """django-q2's database broker for PostgreSQL, on the same table: woken by NOTIFY, taken by SKIP LOCKED.
+class Bell(ORM):  # type: ignore[misc]  # django-q2 ships no types
+    """A broker that carries no jobs of its own: the database's rows are the jobs."""
 
-    A job is gone once it is taken, which is all that a doorbell needs. Nothing polls but a look every second.
+    def dequeue(self) -> list[tuple[int, str]]:
+        """One token when the bell was rung, nothing after a while without."""
+        return [(0, "")] if self.heard(LISTEN_SECONDS) else []
+
+    def acknowledge(self, task_id: int) -> None:
+        """Nothing is left to do: there is no row."""
+
+    def queue_size(self) -> int:
+        """Nothing waits here."""
+        return 0
+
+    def heard(self, seconds: float) -> bool:
+        """Wait for the bell, for at most ``seconds``."""
+        time.sleep(seconds)
+        return True
+
+
+class PostgresBroker(Bell):
+    """Woken by NOTIFY, which PostgreSQL sends when the caller's transaction commits. Nothing polls.
+
+    Every notification wakes every session that listens to anything, so a process has one: the queue of executions
+    hears for that of the deliveries too.
     """
 
     _listening: psycopg.Connection[Any] | None = None
+    _deliveries_rung = threading.Event()
 
     @property
     def _channel(self) -> str:
-        """Where PostgreSQL tells that a job came to this queue."""
-        return f"queue:{self.list_key}"
+        return DELIVERY_CHANNEL if self.list_key == DELIVERIES else WORK_CHANNEL
 
     def enqueue(self, task: str) -> int:
-        """Insert a job and tell the workers, both when the caller's transaction commits."""
+        """Tell the workers."""
         with connection.cursor() as cursor:
-            cursor.execute(_INSERT, [self.list_key, task, self._channel])
-            return int(cursor.fetchone()[0])
+            cursor.execute("SELECT pg_notify(%s, '')", [self._channel])
+        return 0
 
-    def dequeue(self) -> list[tuple[int, str]]:
-        """The oldest job; where there is none, wait for news for up to a second and look again."""
-        return self._take() or (self._heard() and self._take()) or []
-
-    def acknowledge(self, task_id: int) -> None:
-        """Nothing is left to do: taking it removed it."""
-
-    def _take(self) -> list[tuple[int, str]]:
-        with connection.cursor() as cursor:
-            cursor.execute(_TAKE, [self.list_key])
-            return list(cursor.fetchall())
-
-    def _heard(self) -> bool:
-        """Wait for a notification. The first call only starts to listen, and counts as news: a job may have come."""
+    def heard(self, seconds: float) -> bool:
+        """Wait for a notification. The first call only starts to listen; it counts as news, which came before."""
+        if self.list_key == DELIVERIES:
+            heard = self._deliveries_rung.wait(seconds)
+            self._deliveries_rung.clear()
+            return heard
         if self._listening is None or self._listening.closed:
             parameters = connection.get_connection_params()
             self._listening = psycopg.connect(**parameters, autocommit=True)
-            self._listening.execute(sql.SQL("LISTEN {}").format(sql.Identifier(self._channel)))
+            for channel in (WORK_CHANNEL, DELIVERY_CHANNEL):
+                self._listening.execute(sql.SQL("LISTEN {}").format(sql.Identifier(channel)))
+            self._deliveries_rung.set()
             return True
-        return any(True for _ in self._listening.notifies(timeout=_LISTEN_SECONDS, stop_after=1))
+        first = list(self._listening.notifies(timeout=seconds, stop_after=1))
+        # One look answers all that rang meanwhile.
+        channels = {told.channel for told in (*first, *self._listening.notifies(timeout=0))}
+        if DELIVERY_CHANNEL in channels:
+            self._deliveries_rung.set()
+        return WORK_CHANNEL in channels
 
 
-def ring(execution_id: str, *, times: int = 1) -> None:
-    """Ask ``times`` workers to look at an execution. In the caller's transaction, where the broker is the database."""
-    for _ in range(times):
-        async_task(ADVANCE, execution_id, task_name=f"advance {execution_id}")
+class SqliteBroker(Bell):
+    """Woken by any write of another connection, which SQLite counts: looking costs a few microseconds."""
+
+    _version = -1
+
+    def enqueue(self, task: str) -> int:
+        """Writing the row was the bell."""
+        return 0
+
+    def heard(self, seconds: float) -> bool:
+        """Look every few milliseconds whether anything was written."""
+        end = time.monotonic() + seconds
+        while (found := self._data_version()) == self._version:
+            if time.monotonic() > end:
+                return False
+            time.sleep(_SQLITE_LOOK)
+        self._version = found
+        return True
+
+    def _data_version(self) -> int:
+        connection.ensure_connection()
+        return int(connection.connection.execute("PRAGMA data_version").fetchone()[0])
+
+
+def notifies() -> bool:
+    """Whether a statement can ring the bell itself, by NOTIFY."""
+    return bool(f"{PostgresBroker.__module__}.{PostgresBroker.__qualname__}" == Conf.BROKER_CLASS)
+
+
+def channels(*, work: bool, ended: bool) -> list[str]:
+    """Where a statement on PostgreSQL should tell of an execution: to the workers, to who waits for its end."""
+    return [WORK_CHANNEL] * (work and notifies()) + [ENDED_CHANNEL] * ended
+
+
+def ring(execution_id: str) -> None:
+    """Ask a worker to look at what is due. In the caller's transaction, where the broker is the database."""
+    async_task(ADVANCE, execution_id, task_name=f"advance {execution_id}")
 
 
 def ring_delivery(execution_id: str) -> None:
-    """Ask a worker to send what is due of an execution's webhook deliveries."""
+    """Ask a worker to send what is due of webhook deliveries."""
     async_task(DELIVER, execution_id, task_name=f"deliver {execution_id}", cluster=DELIVERIES)
 
 
-def backlog() -> int:
-    """How many jobs wait to advance an execution."""
-    return int(get_broker().queue_size())
-
-
-class Receiver:
-    """Takes jobs off a queue (``None``: the executions'), for one thread of a worker. Open it after the fork."""
+class Doorbell:
+    """What one thread of a worker waits at (``None``: for executions). Make it after the fork."""
 
     def __init__(self, queue_name: str | None = None) -> None:
         self._broker: Broker = get_broker(queue_name)
 
-    def take(self) -> Iterator[str]:
-        """The executions that were rung for; waits at most the broker's poll interval when there are none.
+    def wait(self, seconds: float) -> bool:
+        """Wait until the bell rings, for at most ``seconds``; whether it rang.
 
         Raises what the broker raises when it cannot be reached.
         """
-        for receipt, payload in self._broker.dequeue() or ():
+        if isinstance(self._broker, Bell):
+            return self._broker.heard(seconds)
+        end = time.monotonic() + seconds
+        while not (messages := self._broker.dequeue()):
+            if time.monotonic() > end:
+                return False
+        for receipt, _ in messages:
             self._broker.acknowledge(receipt)
-            if (execution_id := _read(payload)) is not None:
-                yield execution_id
-
-
-def _read(payload: str) -> str | None:
-    """The execution of a job that is one of ours; anything else in the queue is dropped, never called."""
-    try:
-        message = SignedPackage.loads(payload)
-        function, (execution_id,) = message["func"], message["args"]
-    except (BadSignature, TypeError, ValueError, KeyError):
-        logger.warning("Dropped a queue message that is not ours; was SECRET_KEY changed?")
-        return None
-    if function not in JOBS or not isinstance(execution_id, str):
-        logger.warning("Dropped a queue message that is no job of ours: %.100r", function)
-        return None
-    return execution_id
+        return True

@@ -2,31 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
 from django.core.files.uploadedfile import UploadedFile
-from django.db import IntegrityError
+from django.db import IntegrityError, connection
+from django.db.models import Q
 
-from dataflow.lib.errors import ApiProblem, Problem, TaskError, conflict, invalid
-from executions import database, files, store, vault
+from dataflow.lib.errors import ApiProblem, Problem, TaskError, conflict, invalid, not_found
+from dataflow.lib.failpoints import failpoint
+from executions import database, files, store
 from executions.definitions import DefinitionBroken, definition_of
 from executions.deliveries import redeliver
 from executions.engine.state import ExecutionStatus
 from executions.models import Execution, IdempotencyKey, StoredFile
-from executions.outside import OPENAI_KEY, Provider, provider_for, seal
-from executions.webhooks import subscription_of
+from executions.outside import OPENAI_KEY, Provider, provider_for
+from executions.start_options import StartOptions, check_options
+from executions.starting import Frozen, build_row, frozen_version, sealed
 from tasks_lib import registry
-from workflows.definition import Definition, check_inputs, check_labels, check_monitoring, definition_hash
+from workflows.definition import (
+    Definition,
+    ExpressionError,
+    check_inputs,
+    check_labels,
+    check_monitoring,
+    definition_hash,
+)
 from workflows.models import Workflow, WorkflowVersion
-from workflows.services import Actor, stored_user, version_of
+from workflows.services import Actor, stored_user
 
-__all__ = ["cancel_execution", "redeliver", "save_upload", "start_execution"]
+__all__ = ["cancel_execution", "redeliver", "save_upload", "sealed", "start_execution"]
 
 UNKNOWN_TYPE = "application/octet-stream"
 MAX_KEY_CHARACTERS = 255
 _KEY_LIFE = timedelta(hours=24)
+_NOT_STARTED = "The execution was not started: its request is not valid."
 
 
 def start_execution(  # noqa: PLR0913 - the parts of one request, each by name
@@ -36,31 +46,83 @@ def start_execution(  # noqa: PLR0913 - the parts of one request, each by name
     monitoring: Any = None,
     labels: Any = None,
     version: int | None = None,
+    priority: Any = None,
+    delay: Any = None,
+    start_at: Any = None,
     openai_key: str | None = None,
     user: Actor = None,
     trigger: str = "api",
+    trigger_ref: str = "",
     idempotency_key: str | None = None,
 ) -> Execution:
     """Accept an execution: when this returns it is committed, and will end in one of the three ended states.
 
     Raises ``ApiProblem``: 400 for wrong inputs (all at once) or a missing key, 409 for an archived workflow, 422 for an
-    ``idempotency_key`` that came with another request. Then nothing is queued.
+    ``idempotency_key`` that came with another request, 429 where the workflow's concurrency limit is reached and it
+    wants no queue. Then nothing is queued.
     """
     key = _scoped(workflow, idempotency_key)
-    request_hash = definition_hash([workflow.pk, version, inputs, monitoring, labels])
-    # First of all: a repeated request gets its answer even where it would be refused today.
-    if key and (first := _first_answer(key, request_hash)) is not None:
-        return first
+    request_hash = ""
+    if key:
+        request_hash = _request_hash([workflow.pk, version, inputs, monitoring, labels], [priority, delay, start_at])
+        # First of all: a repeated request gets its answer even where it would be refused today.
+        if (first := _first_answer(key, request_hash)) is not None:
+            return first
     if workflow.archived_at is not None:
         raise conflict(f"Workflow {workflow.pk} is archived and cannot be executed.", code="archived")
-    frozen = version_of(workflow, version or workflow.current_version)
-    definition = _definition(frozen)
-    values = _checked(definition, inputs, monitoring, labels)
-    _require_keys(definition, openai_key)
-    row = _row(frozen, definition, values, monitoring, labels or {}, openai_key)
-    row.trigger = trigger
+    row = new_execution(
+        version=_frozen(workflow, version or workflow.current_version),
+        inputs=inputs,
+        monitoring=monitoring,
+        labels=labels,
+        priority=priority,
+        delay=delay,
+        start_at=start_at,
+        openai_key=openai_key,
+        user=user,
+        trigger=trigger,
+        trigger_ref=trigger_ref,
+    )
+    return _accept(row, key, request_hash)
+
+
+def new_execution(  # noqa: PLR0913 - as above
+    *,
+    version: WorkflowVersion | Frozen,
+    inputs: Any,
+    monitoring: Any = None,
+    labels: Any = None,
+    priority: Any = None,
+    delay: Any = None,
+    start_at: Any = None,
+    openai_key: str | None = None,
+    user: Actor = None,
+    trigger: str = "api",
+    trigger_ref: str = "",
+) -> Execution:
+    """The row of a checked execution, not stored yet. Raises ``ApiProblem`` 400 with all that is wrong."""
+    frozen = version if isinstance(version, Frozen) else Frozen.of(version)
+    definition = definition_for(frozen)
+    options, problems = check_options(priority=priority, delay=delay, start_at=start_at)
+    values = _checked(definition, inputs, monitoring, labels, problems)
+    require_keys(definition, openai_key)
+    try:
+        row = build_row(
+            frozen,
+            definition,
+            values,
+            monitoring=monitoring,
+            labels=labels,
+            openai_key=openai_key,
+            priority=options.priority,
+            trigger=trigger,
+            trigger_ref=trigger_ref,
+        )
+    except ExpressionError as error:
+        raise invalid(_NOT_STARTED, [Problem(pointer="/inputs", code=error.code, detail=error.message)]) from error
+    _postpone(row, options)
     row.created_by = stored_user(user)
-    return _insert(row, key, request_hash)
+    return row
 
 
 def cancel_execution(*, execution: Execution, reason: str = "", user: Actor = None) -> Execution:
@@ -94,28 +156,30 @@ def discard_upload(*, stored: StoredFile) -> None:
     stored.content.delete(save=False)
 
 
-def _definition(version: WorkflowVersion) -> Definition:
+def definition_for(version: WorkflowVersion | Frozen) -> Definition:
+    """The compiled definition of a version. Raises ``ApiProblem`` 409 where this installation cannot run it."""
     try:
-        return definition_of(version.pk)
+        return definition_of(version.version_id if isinstance(version, Frozen) else version.pk)
     except DefinitionBroken as broken:
         raise conflict(str(broken), code="cannot_run_here") from broken
 
 
-def _checked(definition: Definition, inputs: Any, monitoring: Any, labels: Any) -> dict[str, Any]:
-    """The values of the inputs, or one 400 with all that is wrong in the request."""
+def _checked(definition: Definition, inputs: Any, monitoring: Any, labels: Any, found: list[Problem]) -> dict[str, Any]:
+    """The values of the inputs, or one 400 with all that is wrong in the request; ``found`` is of it already."""
     values, problems = check_inputs(definition, {} if inputs is None else inputs)
+    problems = [*problems, *found]
     if monitoring is not None:
         problems = [*problems, *check_monitoring(monitoring, "/monitoring")]
     if labels is not None:
         problems = [*problems, *check_labels(labels, "/labels")]
     if not problems:
-        problems = _resolve_files(definition, values)
+        problems = resolve_files(definition, values)
     if problems:
-        raise invalid("The execution was not started: its request is not valid.", problems)
+        raise invalid(_NOT_STARTED, problems)
     return values
 
 
-def _resolve_files(definition: Definition, values: dict[str, Any]) -> list[Problem]:
+def resolve_files(definition: Definition, values: dict[str, Any]) -> list[Problem]:
     """Replace ids of stored files by full file values; a URL stays, to be fetched at run time."""
     problems = []
     for given in definition.inputs:
@@ -134,7 +198,7 @@ def _resolve_files(definition: Definition, values: dict[str, Any]) -> list[Probl
     return problems
 
 
-def _require_keys(definition: Definition, openai_key: str | None) -> None:
+def require_keys(definition: Definition, openai_key: str | None) -> None:
     """Refuse what would fail for want of a key before it is queued (3-task-types.md)."""
     provider = provider_for(openai_key)
     lacking = [
@@ -163,26 +227,22 @@ def _needs_key(task: str, type_name: str, provider: Provider) -> str:
     return f"Task {task} ({type_name}) needs a key: send it in the header X-OpenAI-Key.{spoken}"
 
 
-def _row(
-    version: WorkflowVersion,
-    definition: Definition,
-    values: dict[str, Any],
-    monitoring: Any,
-    labels: Mapping[str, str],
-    openai_key: str | None,
-) -> Execution:
-    subscription, secret = subscription_of(definition.monitoring if monitoring is None else monitoring)
-    return Execution(
-        workflow_id=version.workflow_id,
-        version=version,
-        workflow_version=version.number,
-        title=definition.title,
-        inputs=values,
-        labels={**definition.labels, **labels},
-        monitoring=subscription,
-        webhook_secret=vault.encrypt(secret),
-        secrets=seal({OPENAI_KEY: openai_key} if openai_key else {}),
-    )
+def _postpone(row: Execution, options: StartOptions) -> None:
+    """A start at a time of its own."""
+    if (at := options.starts_at()) is not None:
+        row.wake_at = row.pick_at = at
+
+
+def _frozen(workflow: Workflow, number: int) -> Frozen:
+    try:
+        return frozen_version(workflow.pk, number)
+    except WorkflowVersion.DoesNotExist as missing:
+        raise not_found(f"version {number} of workflow", workflow.pk) from missing
+
+
+def _request_hash(always: list[Any], options: list[Any]) -> str:
+    """What tells requests apart. Options that were not given are no part of it, as before there were such."""
+    return definition_hash([*always, *([options] if any(one is not None for one in options) else [])])
 
 
 def _scoped(workflow: Workflow, key: str | None) -> str:
@@ -195,20 +255,62 @@ def _scoped(workflow: Workflow, key: str | None) -> str:
     return f"{workflow.pk}:{key}"
 
 
-def _insert(row: Execution, key: str, request_hash: str) -> Execution:
-    try:
-        with database.writing():
-            if key:
-                IdempotencyKey.objects.filter(key=key, created_at__lt=database.database_now() - _KEY_LIFE).delete()
-            store.create(row)
-            if key:
-                IdempotencyKey.objects.create(key=key, request_hash=request_hash, execution=row)
-    except IntegrityError:
-        # The same request at the same time was first.
-        if not key or (first := _first_answer(key, request_hash)) is None:
-            raise
-        return first
+def _accept(row: Execution, key: str, request_hash: str) -> Execution:
+    """Store an execution, within its workflow's limit; the first answer where the same request was first."""
+    on_limit = _on_limit(row)
+    if not key and on_limit != "reject":
+        store.create(row)
+    else:
+        try:
+            with database.writing():
+                if on_limit == "reject":
+                    _refuse_if_full(row)
+                _insert(row, key, request_hash)
+                failpoint("accept.before_commit")
+        except IntegrityError:
+            # The same request at the same time was first.
+            if not key or (first := _first_answer(key, request_hash)) is None:
+                raise
+            return first
+    failpoint("accept.after_commit")
+    if on_limit == "cancel_running":
+        _cancel_earlier(row)
     return row
+
+
+def _insert(row: Execution, key: str, request_hash: str) -> None:
+    if key:
+        IdempotencyKey.objects.filter(key=key, created_at__lt=database.database_now() - _KEY_LIFE).delete()
+    store.create(row)
+    if key:
+        IdempotencyKey.objects.create(key=key, request_hash=request_hash, execution=row)
+
+
+def _on_limit(row: Execution) -> str:
+    limited = definition_of(row.version_id).concurrency if row.concurrency_key else None
+    return limited.on_limit if limited is not None else ""
+
+
+def _refuse_if_full(row: Execution) -> None:
+    """Raise ``ApiProblem`` 429 when as many executions as may run are alive. One at a time looks, for each key."""
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [row.concurrency_key])
+    alive = Execution.objects.alive().filter(concurrency_key=row.concurrency_key).count()
+    if alive >= (row.concurrency_limit or 0):
+        detail = f"{alive} executions are alive; this workflow allows {row.concurrency_limit} and does not queue more."
+        headers = {"Retry-After": "1"}
+        raise ApiProblem(
+            status=429, code="concurrency_limit", title="Too many requests", detail=detail, headers=headers
+        )
+
+
+def _cancel_earlier(row: Execution) -> None:
+    """Cancel what was accepted before under the same key: the newest one counts."""
+    earlier = Q(created_at__lt=row.created_at) | Q(created_at=row.created_at, pk__lt=row.pk)
+    same = Execution.objects.alive().filter(earlier, concurrency_key=row.concurrency_key)
+    for execution_id in same.values_list("pk", flat=True):
+        store.cancel(execution_id, reason=f"Replaced by {row.pk}.", by="concurrency")
 
 
 def _first_answer(key: str, request_hash: str) -> Execution | None:

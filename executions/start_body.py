@@ -16,7 +16,7 @@ from executions import services
 from workflows.definition.problems import at, nearest, shown
 
 #: What a start may hold. In multipart each is a part of JSON, and every file part is the input of its name.
-FIELDS = ("inputs", "monitoring", "workflow_version", "labels")
+FIELDS = ("inputs", "monitoring", "workflow_version", "labels", "priority", "delay", "start_at")
 
 
 @contextmanager

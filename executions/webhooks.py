@@ -2,17 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 
 from dataflow.lib.fields import dump_json
 from dataflow.lib.times import rfc3339
 from executions import files, queue
 from executions.engine.outcomes import shown_error
 from executions.engine.run import Run
-from executions.models import Delivery, DeliveryStatus, Event, Execution
-from executions.queue import RING_AGAIN
+from executions.models import Delivery, DeliveryStatus, Event
+
+
+class Row(Protocol):
+    """What is told of an execution: its columns, as ``executions.models.Execution`` names them."""
+
+    id: str
+    workflow_id: str
+    workflow_version: int
+    status: str
+    monitoring: Mapping[str, Any] | None
+    created_at: datetime
+    started_at: datetime | None
+    completed_at: datetime | None
+    outputs: Mapping[str, Any] | None
+    stored: Mapping[str, Any]
+    error: Mapping[str, Any] | None
+
 
 #: What a subscription without ``events`` gets.
 DEFAULT_EVENTS = ("started", "completed", "failed", "cancelled")
@@ -31,34 +47,38 @@ def subscription_of(monitoring: Mapping[str, Any] | None) -> tuple[dict[str, Any
     return {"url": webhook["url"], "events": events}, webhook.get("secret") or ""
 
 
-def queue_deliveries(execution: Execution, run: Run, events: Sequence[Event]) -> None:
-    """Store a delivery for each event that the execution's webhook wants, in the caller's transaction."""
-    if not execution.monitoring:
-        return
-    wanted = [event for event in events if _topic(event) in execution.monitoring["events"]]
-    if not wanted:
+def wanted_of(row: Row, events: Iterable[Event]) -> list[Event]:
+    """The events that the execution's webhook wants."""
+    if not row.monitoring:
+        return []
+    return [event for event in events if _topic(event) in row.monitoring["events"]]
+
+
+def queue_deliveries(row: Row, run: Run, wanted: Sequence[Event]) -> None:
+    """Store a delivery for each event that the webhook wants, in the caller's transaction."""
+    if not wanted or not row.monitoring:
         return
     # After a 410 the subscription has ended: what comes later is kept to be seen, and not sent.
-    ended = Delivery.objects.filter(execution=execution, status=DeliveryStatus.STOPPED).exists()
+    ended = Delivery.objects.filter(execution_id=row.id, status=DeliveryStatus.STOPPED).exists()
     deliveries = [
         Delivery(
-            execution=execution,
+            execution_id=row.id,
             status=DeliveryStatus.STOPPED if ended else DeliveryStatus.PENDING,
             sequence=event.sequence,
             type=event.type,
-            url=execution.monitoring["url"],
-            body=body_of(execution, run, event),
+            url=row.monitoring["url"],
+            body=body_of(row, run, event),
             next_attempt_at=run.now,
-            wake_at=run.now + RING_AGAIN,
+            wake_at=run.now,
         )
         for event in wanted
     ]
     Delivery.objects.bulk_create(deliveries)
     if not ended:
-        queue.ring_delivery(execution.id)
+        queue.ring_delivery(row.id)
 
 
-def body_of(execution: Execution, run: Run, event: Event) -> str:
+def body_of(execution: Row, run: Run, event: Event) -> str:
     """The JSON text of an event, under 20 kB: large outputs by reference, then fewer tasks."""
     failed = (execution.error or {}).get("task")
     data: dict[str, Any] = {

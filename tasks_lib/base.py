@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from datetime import datetime
 from typing import IO, TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 from dataflow.lib.cancellation import Cancellation
@@ -103,6 +104,26 @@ class TaskContext(Protocol):
         """A secret by name (``OPENAI_API_KEY`` is the execution's own key first), ``None`` when there is none."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wait:
+    """What ``run`` returns instead of outputs for a task that goes on waiting without a worker or a thread.
+
+    ``kind`` says for what, and ``data`` what whoever ends the wait needs:
+
+    - ``timer``: ``data["outputs"]`` become the outputs when the time has come.
+    - ``approval``: ``data`` is shown to the person who decides (``title``, ``message``, ``form``, ``on_reject``).
+    - ``child``: ``data`` is the execution to start: ``{"workflow_id", "inputs", "version"}``.
+
+    The time is ``seconds`` from now by the database's clock, or ``until``, or (both ``None``) without an end. For an
+    approval and a child it is a timeout.
+    """
+
+    kind: Literal["timer", "approval", "child"]
+    data: Mapping[str, JsonValue]
+    seconds: float | None = None
+    until: datetime | None = None
+
+
 class TaskType(ABC):
     """A kind of task. Class attributes say everything that others derive from it."""
 
@@ -124,12 +145,16 @@ class TaskType(ABC):
     secrets: ClassVar[Sequence[str]] = ()
     #: Whether the local voice server can stand in for the provider when there is no key (speech only).
     local_voice: ClassVar[bool] = False
+    #: Whether it takes no time worth mentioning: no network, no files, no other program.
+    quick: ClassVar[bool] = False
+    #: Whether it gives outputs that its description does not name (those of another workflow).
+    any_outputs: ClassVar[bool] = False
     #: A working example of ``inputs`` for the catalogue.
     example: ClassVar[Mapping[str, JsonValue]] = {}
 
     @abstractmethod
-    def run(self, context: TaskContext, **inputs: JsonValue) -> Mapping[str, JsonValue]:
-        """Do the work.
+    def run(self, context: TaskContext, **inputs: JsonValue) -> Mapping[str, JsonValue] | Wait:
+        """Do the work, or say what to wait for.
 
         ``inputs`` are checked against ``self.inputs``: every name canonical, defaults filled in, optional ones
         without a default given as ``None``. Returns a value for each output (a missing one is ``None``).

@@ -75,8 +75,8 @@ def load() -> Registry:
 
 
 def default_output(task_type: TaskType | type[TaskType]) -> str:
-    """Name of the output that stands for the whole."""
-    return task_type.default_output or task_type.outputs[0].name
+    """Name of the output that stands for the whole; empty for a type that names none of its outputs."""
+    return task_type.default_output or (task_type.outputs[0].name if task_type.outputs else "")
 
 
 def specification(task_type: TaskType) -> dict[str, Any]:

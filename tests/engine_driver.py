@@ -68,7 +68,7 @@ class Driver:
         return claim
 
     def completes(self, name: str, **outputs: Any) -> None:
-        complete(self.run, self.run.definition_of(name), outputs or {"text": f"{name} done"})
+        complete(self.run, self.state(name), outputs or {"text": f"{name} done"})
 
     def fails(
         self,
@@ -80,13 +80,13 @@ class Driver:
         jitter: float = 0,
     ) -> None:
         error = TaskError(code, "as told", retryable=retryable, retry_after=retry_after)
-        fail(self.run, self.run.definition_of(name), error, jitter=jitter)
+        fail(self.run, self.state(name), error, jitter=jitter)
 
     def loses(self, name: str) -> None:
-        lose(self.run, self.run.definition_of(name))
+        lose(self.run, self.state(name))
 
     def releases(self, name: str) -> None:
-        release(self.run, self.run.definition_of(name))
+        release(self.run, self.state(name))
 
     def later(self, seconds: float) -> None:
         self.run.now += timedelta(seconds=seconds)

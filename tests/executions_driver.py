@@ -9,16 +9,18 @@ from datetime import timedelta
 from typing import Any, TypeVar
 
 from django.db import connection
-from django_q.models import OrmQ
+from django.db.models import F
 
 from dataflow.lib.errors import TaskError
 from executions import store
+from executions.database import database_now, writing
 from executions.engine.outcomes import Completed, Failed, Outcome
-from executions.engine.planner import Claim
+from executions.engine.planner import Claim, startable
 from executions.engine.state import TaskStatus
 from executions.models import Event, Execution, TaskRun
-from executions.queue import ADVANCE, DELIVER
 from executions.services import start_execution
+from executions.worker.carrier import Carrier
+from executions.worker.node import Node
 from tests.engine_driver import echo
 from tests.factories import make_workflow
 from workflows.services import create_workflow
@@ -60,24 +62,39 @@ def task(execution: Execution, name: str) -> TaskRun:
     return TaskRun.objects.get(execution=execution, name=name)
 
 
-def jobs(kind: str = ADVANCE) -> list[str]:
-    """Execution ids of the jobs of this kind that are in the queue."""
-    return [job.args()[0] for job in OrmQ.objects.order_by("pk") if job.func() == kind]
+def carry(execution: Execution, taken: store.Loaded | None = None) -> None:
+    """Take an execution as far as it can go, as a worker process of one thread does."""
+    node = Node(threads=1)
+    Carrier(node.id, run=node.run).carry(execution.pk, taken)
 
 
-def deliver_jobs() -> list[str]:
-    return jobs(DELIVER)
+def is_due(execution: Execution) -> bool:
+    """Whether a worker that looks now takes it: the row is the message."""
+    return Execution.objects.alive().filter(pk=execution.pk, wake_at__lte=database_now()).exists()
 
 
-def forget_jobs() -> None:
-    """The queue loses everything."""
-    OrmQ.objects.all().delete()
+def taken(limit: int = 100) -> list[str]:
+    """The ids of what a worker takes now, in the order it does."""
+    return [loaded.row.id for loaded in store.take(limit)]
+
+
+def age_wake(execution: Execution, *, seconds: float = 60) -> None:
+    """As if so much time had passed since it was settled when to look again."""
+    Execution.objects.filter(pk=execution.pk).update(wake_at=F("wake_at") - timedelta(seconds=seconds))
+
+
+def claimable(execution: Execution) -> list[str]:
+    """What any worker could start now."""
+    with writing():
+        loaded = store.load(execution.pk)
+        assert loaded is not None
+        return startable(loaded.run)
 
 
 def everything(execution: Execution) -> list[Any]:
     """All that is stored of an execution, to compare."""
     tables: Sequence[Any] = (Execution.objects.filter(pk=execution.pk), execution.task_runs, execution.events)
-    return [list(table.order_by("pk").values()) for table in tables] + [sorted(OrmQ.objects.values_list("pk"))]
+    return [list(table.order_by("pk").values()) for table in tables]
 
 
 def age_leases(execution: Execution, *, seconds: float = 60) -> None:

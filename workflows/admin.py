@@ -46,7 +46,8 @@ class WorkflowAdminForm(ModelForm):
         """Parse and check; every problem becomes a line of the field's error."""
         try:
             document = parse_json(self.cleaned_data["document"].encode())
-            services.check_document(document)
+            existing = None if self.instance._state.adding else self.instance  # noqa: SLF001 - as above
+            services.check_document(document, workflow=existing)
         except JsonError as error:
             raise forms.ValidationError(error.detail) from error
         except ApiProblem as problem:

@@ -12,8 +12,9 @@ from dataflow.api.pagination import next_link, page_of
 from dataflow.api.parsers import MergePatchParser, StrictJsonParser
 from dataflow.api.queries import text_parameter
 from dataflow.lib.errors import ApiProblem
+from tasks_lib import registry
 from workflows import services
-from workflows.definition import plan_of
+from workflows.definition import check, plan_of
 from workflows.masking import masked
 from workflows.models import Workflow, WorkflowVersion
 from workflows.present import describe_in_list, describe_saved, describe_version, describe_workflow
@@ -115,7 +116,8 @@ class RestoreView(APIView):
 
 
 def _saved(version: WorkflowVersion, *, status: int = 200) -> Response:
-    checked = services.check_document(version.definition)
+    # Not `services.check_document`: it is stored, whatever became of the workflows it runs in the meantime.
+    checked = check(version.definition, registry)
     headers = {"Location": f"/workflows/{version.workflow_id}", "ETag": f'"{version.number}"'}
     return Response(describe_saved(version, checked.warnings), status=status, headers=headers)
 

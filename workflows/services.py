@@ -11,6 +11,7 @@ from django.db import transaction
 from dataflow.lib.errors import ApiProblem, Problem, conflict, invalid, not_found
 from dataflow.lib.fields import DatabaseNow
 from tasks_lib import registry
+from workflows.calls import check_calls
 from workflows.definition import Checked, check, definition_hash
 from workflows.masking import unmasked
 from workflows.models import Workflow, WorkflowVersion
@@ -18,12 +19,16 @@ from workflows.models import Workflow, WorkflowVersion
 Actor = AbstractBaseUser | AnonymousUser | None
 
 
-def check_document(document: object) -> Checked:
-    """The checked definition. Raises ``ApiProblem`` 400 with everything that is wrong with it."""
+def check_document(document: object, *, workflow: Workflow | None = None) -> Checked:
+    """The checked definition, the next one of ``workflow`` if there is one already.
+
+    The workflows it runs are looked up too. Raises ``ApiProblem`` 400 with everything that is wrong with it.
+    """
     checked = check(document, registry)
-    if checked.definition is None:
-        count = len(checked.problems)
-        raise invalid(f"The workflow is not valid: {count} problem{'s' if count != 1 else ''}.", checked.problems)
+    problems = checked.problems or check_calls(document, None if workflow is None else workflow.pk)
+    if problems:
+        count = len(problems)
+        raise invalid(f"The workflow is not valid: {count} problem{'s' if count != 1 else ''}.", problems)
     return checked
 
 
@@ -49,7 +54,7 @@ def update_workflow(
 
     ``expected_version`` is what the caller believes to be current: 412 when it is not. 409 when it is archived.
     """
-    check_document(document)
+    check_document(document, workflow=workflow)
     with transaction.atomic():
         locked = _lock(workflow, expected_version)
         current = locked.current()

@@ -1,23 +1,28 @@
-"""What follows from the end of a try: completion, retry, fallback, failure, or a lost worker."""
+"""What follows from the end of a try: completion, a wait, retry, fallback, failure, or a lost worker.
+
+``state`` is always the present state of the task or item in ``run``.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from dataflow.lib.cancellation import timeout_error
 from dataflow.lib.errors import TaskError
+from dataflow.lib.failpoints import shortened
+from dataflow.lib.times import rfc3339
 from executions.engine.retry import retry_delay
 from executions.engine.run import Run
-from executions.engine.state import TaskStatus
-from workflows.definition import Task
+from executions.engine.state import TaskState, TaskStatus
+from tasks_lib.base import Wait
 
 #: A task that took this many workers with it is FAILED (4-execution.md, promise 3).
 MAX_LOST = 3
-#: A claimed try is its worker's for so long; the worker renews this every 10 s.
-LEASE_SECONDS = 30.0
+#: A claimed try is its worker's for so long; the worker renews it three times meanwhile. Test installations shorten it.
+LEASE_SECONDS = shortened(30.0, "DATAFLOW_TEST_LEASE_SECONDS")
 #: Of JSON, for an output of a task and for all outputs of a workflow (4-execution.md, 6).
 MAX_OUTPUT_BYTES = 100 * 1024 * 1024
 
@@ -43,6 +48,14 @@ class Completed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Suspended:
+    """The try goes on without a worker: until a time, a person's decision or the end of another execution."""
+
+    wait: Wait
+    notes: Notes = field(default_factory=Notes)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Failed:
     """The try ended with an error."""
 
@@ -57,7 +70,7 @@ class Released:
     notes: Notes = field(default_factory=Notes)
 
 
-Outcome = Completed | Failed | Released
+Outcome = Completed | Suspended | Failed | Released
 
 
 def error_as_json(error: TaskError) -> dict[str, Any]:
@@ -76,17 +89,29 @@ def shown_error(error: Mapping[str, Any] | None, place: int | None) -> dict[str,
     return {**error, "detail": error["message"], **pointer}
 
 
-def complete(run: Run, task: Task, outputs: Mapping[str, Any]) -> None:
-    """RUNNING → COMPLETED."""
-    run.move(task.name, TaskStatus.COMPLETED, outputs=outputs, error=None)
+def complete(run: Run, state: TaskState, outputs: Mapping[str, Any]) -> None:
+    """RUNNING or WAITING → COMPLETED."""
+    run.move(state, TaskStatus.COMPLETED, outputs=outputs, error=None, reason="")
 
 
-def fail(run: Run, task: Task, error: TaskError, *, jitter: float, lost: int = 0) -> None:
+def suspend(run: Run, state: TaskState, wait: Wait, *, child: str = "") -> None:
+    """RUNNING → WAITING for what ``wait`` says; ``child`` is the id of the execution that was started for it."""
+    due = _end_of(run, wait)
+    shown = {"for": wait.kind, "since": rfc3339(run.now)}
+    waiting = {**wait.data, **shown} | ({"execution_id": child} if child else {})
+    said = shown | ({"until": rfc3339(due)} if due else {}) | ({"execution_id": child} if child else {})
+    run.move(
+        state, TaskStatus.WAITING, due_at=due, lease_until=None, waiting=waiting, reason=wait.kind, child=child,
+        error=None, data=said,
+    )  # fmt: skip
+
+
+def fail(run: Run, state: TaskState, error: TaskError, *, jitter: float, lost: int = 0) -> None:
     """A try failed: wait for a retry, stand the fallback in, or fail the task.
 
     ``jitter`` is in −1…1. ``lost`` is 1 where the try took its worker with it.
     """
-    state = run.task(task.name)
+    task = run.definition_of(state.name)
     shown = error_as_json(error)
     counts = {"failures": state.failures + 1, "lost": state.lost + lost}
     delay = None
@@ -102,56 +127,59 @@ def fail(run: Run, task: Task, error: TaskError, *, jitter: float, lost: int = 0
     if delay is not None:
         due = run.now + timedelta(seconds=delay)
         run.move(
-            task.name, TaskStatus.WAITING, due_at=due, error=shown, lease_until=None, reason="retry",
+            state, TaskStatus.WAITING, due_at=due, error=shown, lease_until=None, reason="retry",
+            waiting={"for": "retry", "since": rfc3339(run.now)},
             data={"for": "retry", "until": due.isoformat(), "error": shown}, **counts,
         )  # fmt: skip
     elif task.fallback is not None and not state.on_fallback:
         data = {"fallback": task.fallback.type, "error": shown}
-        run.move(task.name, TaskStatus.PENDING, on_fallback=True, error=shown, lease_until=None, data=data, **counts)
+        run.move(
+            state, TaskStatus.PENDING, on_fallback=True, error=shown, lease_until=None, due_at=None, waiting=None,
+            data=data, **counts,
+        )  # fmt: skip
     else:
-        run.move(task.name, TaskStatus.FAILED, error=shown, data={"error": shown}, **counts)
+        run.move(state, TaskStatus.FAILED, error=shown, data={"error": shown}, **counts)
 
 
-def lose(run: Run, task: Task) -> None:
+def lose(run: Run, state: TaskState) -> None:
     """The worker of a running try died, or let its lease go.
 
     Tried again if that is harmless, or if the retry policy allows it; else FAILED with ``worker_lost``.
     """
-    state = run.task(task.name)
-    timeout = _overrun(run, task)
+    timeout = _overrun(state)
     lost = TaskError("worker_lost", "The worker that ran this task died or could not be reached.", retryable=True)
     if timeout is not None:
-        fail(run, task, timeout_error(timeout), jitter=0.0)
+        fail(run, state, timeout_error(timeout), jitter=0.0)
     elif state.lost + 1 >= MAX_LOST:
         message = f"{MAX_LOST} workers died while they ran this task; it is not tried again."
         shown = error_as_json(TaskError("worker_lost", message))
-        run.move(task.name, TaskStatus.FAILED, lost=state.lost + 1, error=shown, data={"error": shown})
+        run.move(state, TaskStatus.FAILED, lost=state.lost + 1, error=shown, data={"error": shown})
     elif state.repeatable:
         shown = error_as_json(lost)
-        run.move(
-            task.name, TaskStatus.PENDING, lost=state.lost + 1, lease_until=None, error=shown, data={"error": shown}
-        )
+        run.move(state, TaskStatus.PENDING, lost=state.lost + 1, lease_until=None, error=shown, data={"error": shown})
     else:
-        fail(run, task, lost, jitter=0.0, lost=1)
+        fail(run, state, lost, jitter=0.0, lost=1)
 
 
-def release(run: Run, task: Task) -> None:
+def release(run: Run, state: TaskState) -> None:
     """The worker shuts down: the task goes back to be taken by another, or fails where repeating is not harmless."""
-    state = run.task(task.name)
     if state.repeatable:
         # Not a death: neither the losses nor the retries of the policy are used up.
-        run.move(task.name, TaskStatus.PENDING, lease_until=None)
+        run.move(state, TaskStatus.PENDING, lease_until=None)
     else:
         stopped = TaskError("worker_lost", "The worker was stopped while it ran this task.", retryable=True)
-        fail(run, task, stopped, jitter=0.0)
+        fail(run, state, stopped, jitter=0.0)
 
 
-def _overrun(run: Run, task: Task) -> float | None:
+def _end_of(run: Run, wait: Wait) -> datetime | None:
+    return wait.until if wait.seconds is None else run.now + timedelta(seconds=wait.seconds)
+
+
+def _overrun(state: TaskState) -> float | None:
     """The timeout of a try that its living worker let go because it ignored its deadline, else ``None``.
 
     A worker renews the lease for a while beyond the deadline; a last renewal after it tells the two apart.
     """
-    state = run.task(task.name)
     if state.timeout is None or state.attempt_started_at is None or state.lease_until is None:
         return None
     last_renewal = state.lease_until - timedelta(seconds=LEASE_SECONDS)

@@ -7,6 +7,7 @@ from typing import Any
 
 from dataflow.lib.times import rfc3339
 from executions.engine.run import Run
+from executions.engine.state import TaskState, task_of
 
 
 class _Tasks(Mapping[str, Any]):
@@ -14,28 +15,30 @@ class _Tasks(Mapping[str, Any]):
 
     def __init__(self, run: Run) -> None:
         self._run = run
-        self._names = [task.name for task in run.definition.tasks]
 
     def __getitem__(self, name: str) -> Mapping[str, Any]:
-        self._run.place_of(name)
+        if name not in self._run.definition.places:
+            raise KeyError(name)
         state = self._run.task(name)
         return {"status": state.status.value, "outputs": state.outputs}
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._names)
+        return iter(self._run.definition.places)
 
     def __len__(self) -> int:
-        return len(self._names)
+        return len(self._run.definition.places)
 
 
-def scope_of(run: Run) -> dict[str, Any]:
-    """The roots of expressions by name (1-definition.md, Expressions)."""
-    started = run.started_at or run.now
-    return {
+def scope_of(run: Run, state: TaskState | None = None) -> dict[str, Any]:
+    """The roots of expressions by name (1-definition.md, Expressions), for an item with ``item`` and ``index``."""
+    scope: dict[str, Any] = {
         "inputs": run.inputs,
         "tasks": _Tasks(run),
-        "execution": {"id": run.id, "started_at": rfc3339(started)},
+        "execution": {"id": run.id, "started_at": rfc3339(run.started_at or run.now)},
         "workflow": {"id": run.workflow_id},
         "secrets": {},
         "outputs": {},
     }
+    if state is not None and state.item is not None:
+        scope |= {"item": run.lists[task_of(state.name)][state.item], "index": state.item}
+    return scope

@@ -21,7 +21,7 @@ class ExecutionStatus(StrEnum):
     @property
     def ended(self) -> bool:
         """Whether nothing can follow by itself."""
-        return not EXECUTION_TRANSITIONS[self] - {ExecutionStatus.PENDING}
+        return self in _ENDED_EXECUTIONS
 
 
 class TaskStatus(StrEnum):
@@ -37,9 +37,13 @@ class TaskStatus(StrEnum):
 
     @property
     def ended(self) -> bool:
-        """Whether nothing can follow."""
-        return not TASK_TRANSITIONS[self]
+        """Whether nothing can follow by itself."""
+        return self in _ENDED_TASKS
 
+
+_ENDED_EXECUTIONS = frozenset({ExecutionStatus.COMPLETED, ExecutionStatus.FAILED, ExecutionStatus.CANCELLED})
+_ENDED_TASKS = frozenset({TaskStatus.COMPLETED, TaskStatus.FAILED, TaskStatus.SKIPPED, TaskStatus.CANCELLED})
+_ENDS = frozenset({TaskStatus.SKIPPED, TaskStatus.FAILED, TaskStatus.CANCELLED})
 
 #: Ended states are final, except that ``resume`` takes FAILED or CANCELLED back to PENDING (4-execution.md).
 EXECUTION_TRANSITIONS: Mapping[ExecutionStatus, frozenset[ExecutionStatus]] = {
@@ -50,27 +54,40 @@ EXECUTION_TRANSITIONS: Mapping[ExecutionStatus, frozenset[ExecutionStatus]] = {
     ExecutionStatus.CANCELLED: frozenset({ExecutionStatus.PENDING}),
 }
 
+#: What has ended goes back to PENDING by ``resume`` alone; what is COMPLETED never does.
 TASK_TRANSITIONS: Mapping[TaskStatus, frozenset[TaskStatus]] = {
-    TaskStatus.PENDING: frozenset({TaskStatus.RUNNING, TaskStatus.SKIPPED, TaskStatus.FAILED, TaskStatus.CANCELLED}),
-    TaskStatus.RUNNING: frozenset(
-        {TaskStatus.COMPLETED, TaskStatus.FAILED, TaskStatus.WAITING, TaskStatus.PENDING, TaskStatus.CANCELLED}
-    ),
-    TaskStatus.WAITING: frozenset(
-        {TaskStatus.PENDING, TaskStatus.RUNNING, TaskStatus.SKIPPED, TaskStatus.FAILED, TaskStatus.CANCELLED}
-    ),
+    TaskStatus.PENDING: _ENDS | {TaskStatus.RUNNING},
+    TaskStatus.RUNNING: _ENDS - {TaskStatus.SKIPPED} | {TaskStatus.COMPLETED, TaskStatus.WAITING, TaskStatus.PENDING},
+    TaskStatus.WAITING: frozenset(TaskStatus),
     TaskStatus.COMPLETED: frozenset(),
-    TaskStatus.FAILED: frozenset(),
-    TaskStatus.SKIPPED: frozenset(),
-    TaskStatus.CANCELLED: frozenset(),
+    TaskStatus.FAILED: frozenset({TaskStatus.PENDING}),
+    TaskStatus.SKIPPED: frozenset({TaskStatus.PENDING}),
+    TaskStatus.CANCELLED: frozenset({TaskStatus.PENDING}),
 }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Items:
+    """How far a ``for_each`` task is. ``next`` is the first item that was never claimed."""
+
+    total: int
+    next: int = 0
+    completed: int = 0
+    failed: int = 0
+
+    @property
+    def done(self) -> bool:
+        """Whether every item has ended."""
+        return self.completed + self.failed == self.total
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TaskState:
-    """One task of one execution.
+    """One task of one execution, or one item of a ``for_each`` task, named ``task[item]``.
 
     ``attempt`` counts claims, ``failures`` the tries that failed, ``lost`` those whose worker died. ``timeout`` is the
-    claimed try's, in seconds.
+    claimed try's, in seconds. ``waiting`` says for what a WAITING task waits (``for``), since when, and what belongs to
+    that; ``due_at`` is when the wait is over, or the wait's timeout.
     """
 
     name: str
@@ -81,6 +98,7 @@ class TaskState:
     on_fallback: bool = False
     repeatable: bool = True
     timeout: float | None = None
+    worker: str = ""
     lease_until: datetime | None = None
     due_at: datetime | None = None
     started_at: datetime | None = None
@@ -89,6 +107,15 @@ class TaskState:
     outputs: Mapping[str, Any] | None = None
     error: Mapping[str, Any] | None = None
     reason: str = ""
+    waiting: Mapping[str, Any] | None = None
+    child: str = ""
+    item: int | None = None
+    items: Items | None = None
+
+    @property
+    def waits_for(self) -> str:
+        """``retry``, ``timer``, ``approval`` or ``child``; empty where it does not wait."""
+        return "" if self.waiting is None else str(self.waiting["for"])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,3 +126,13 @@ class Event:
     task: str = ""
     attempt: int = 0
     data: Mapping[str, Any] | None = None
+
+
+def item_name(task: str, item: int) -> str:
+    """The name of an item's run."""
+    return f"{task}[{item}]"
+
+
+def task_of(name: str) -> str:
+    """The task that a run belongs to: ``pages`` of ``pages`` and of ``pages[3]``."""
+    return name.partition("[")[0]

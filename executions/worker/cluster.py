@@ -15,7 +15,8 @@ import sys
 import threading
 import time
 from multiprocessing.connection import wait
-from multiprocessing.context import ForkProcess
+from multiprocessing.context import ForkContext, ForkProcess
+from typing import Any
 
 from django.db import connections
 
@@ -27,6 +28,8 @@ _PR_SET_PDEATHSIG = 1
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 #: Beyond the grace that the processes give themselves.
 _KILL_AFTER = GRACE_SECONDS + LET_GO_SECONDS + 5.0
+#: A healthy process looks for work every few seconds; one that did not for so long is stuck.
+SILENCE_SECONDS = 60.0
 #: Seconds before a process that died soon after its start is started again.
 _BACKOFF = 1.0
 
@@ -37,6 +40,8 @@ class Cluster:
     def __init__(self, *, processes: int, threads: int) -> None:
         self._processes: list[ForkProcess | None] = [None] * processes
         self._started = [0.0] * processes
+        #: When each process last looked for work, by the steady clock that all share.
+        self._beats = [_context().Value("d", 0.0, lock=False) for _ in range(processes)]
         self._threads = threads
         self._stop = threading.Event()
 
@@ -48,7 +53,16 @@ class Cluster:
             self._start_missing()
             alive = [process.sentinel for process in self._processes if process is not None]
             wait(alive, timeout=0.5)
+            self._kill_silent()
         self._finish()
+
+    def _kill_silent(self) -> None:
+        """A process that looks for work no more, though it is alive, is replaced; its tries are taken over."""
+        for process, beat in zip(self._processes, self._beats, strict=True):
+            if process is not None and process.is_alive() and time.monotonic() - beat.value > SILENCE_SECONDS:
+                logger.error("Worker process %s took no work for %g s; killing it.", process.pid, SILENCE_SECONDS)
+                process.kill()
+                process.join()
 
     def _on_signal(self, *_: object) -> None:
         self._stop.set()
@@ -65,8 +79,10 @@ class Cluster:
 
     def _start(self, place: int) -> None:
         connections.close_all()  # a connection does not survive a fork
-        context = multiprocessing.get_context("fork")
-        process = context.Process(target=_child, args=(self._threads, place == 0, os.getpid()), name=f"worker-{place}")
+        beat = self._beats[place]
+        beat.value = time.monotonic()
+        arguments = (self._threads, place == 0, os.getpid(), beat)
+        process = _context().Process(target=_child, args=arguments, name=f"worker-{place}")
         # A signal that comes right after the fork waits until the child no longer has this process's handlers.
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         try:
@@ -87,12 +103,20 @@ class Cluster:
                 process.kill()
 
 
-def _child(threads: int, sweeps: bool, parent: int) -> None:  # noqa: FBT001 - arguments of a process are positional
+def _context() -> ForkContext:
+    return multiprocessing.get_context("fork")
+
+
+def _child(threads: int, sweeps: bool, parent: int, last: Any) -> None:  # noqa: FBT001 - a process's are positional
     for number in _SIGNALS:
         signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
     _die_with(parent)
-    WorkerProcess(threads=threads, sweeps=sweeps).run()
+
+    def beat() -> None:
+        last.value = time.monotonic()
+
+    WorkerProcess(threads=threads, sweeps=sweeps, beat=beat).run()
 
 
 def _die_with(parent: int) -> None:

@@ -23,6 +23,8 @@ def pool_connections() -> None:
     settings = connections.settings["default"]
     if settings["ENGINE"] == "django.db.backends.postgresql":
         settings["CONN_MAX_AGE"] = 0
+        # A look at each use would cost as much as the use; `persist` bears a connection that broke.
+        settings["CONN_HEALTH_CHECKS"] = False
         settings["OPTIONS"] = settings["OPTIONS"] | {"pool": {"min_size": 1, "max_size": POOL_SIZE, "timeout": 30}}
 
 

@@ -11,8 +11,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 from dataflow.lib.errors import TaskError
+from dataflow.lib.failpoints import failpoint
 from dataflow.lib.ids import new_id
 from executions import database, store
 from executions.engine.outcomes import LEASE_SECONDS, Failed, Outcome, Released
@@ -21,17 +23,19 @@ from executions.engine.state import TaskStatus
 from executions.models import TaskRun, Worker
 from executions.worker.context import TryContext, context_for
 from executions.worker.database import drop_connection, persist, release_connection
-from executions.worker.fetching import fetch_files
 from executions.worker.runner import run_try
+from tasks_lib import registry
 
 logger = logging.getLogger(__name__)
 
 #: Seconds between looks at whether running tries were cancelled, and between renewals and signs of life.
 LOOK_SECONDS = 1.0
-BEAT_SECONDS = 10.0
+BEAT_SECONDS = LEASE_SECONDS / 3
 #: A try that ignores its deadline for so long loses its lease (longer than BEAT_SECONDS, so that it was renewed once
 #: after the deadline: that tells an overrun from a dead worker).
-OVERRUN_SECONDS = 15.0
+OVERRUN_SECONDS = LEASE_SECONDS / 2
+#: Tries that a worker's row names.
+MAX_SHOWN = 100
 
 
 @dataclass(eq=False, slots=True)
@@ -42,6 +46,10 @@ class Running:
     context: TryContext
     started: float = field(default_factory=time.monotonic)
     shown: tuple[float | None, str] = (None, "")
+
+    def age(self) -> float:
+        """Seconds since it began."""
+        return time.monotonic() - self.started
 
     def renewable(self) -> bool:
         """Whether it is within its deadline, or not long past it."""
@@ -76,19 +84,6 @@ class Node:
         self._heart.join()
         persist(lambda: Worker.objects.filter(pk=self.id).delete())
 
-    def carry(self, execution_id: str) -> None:
-        """Take an execution as far as it can go without waiting."""
-        step = partial(store.step, execution_id, worker=self.id)
-        try:
-            claim = persist(partial(step, claiming=not self.stopping))
-        except store.FilesMissing as missing:
-            fetch_files(execution_id, missing.urls)
-            claim = persist(partial(step, claiming=not self.stopping))
-        while claim is not None:
-            outcome = self._run(claim)
-            ended = store.EndOfTry(claim=claim, outcome=outcome)
-            claim = persist(partial(step, ended=ended, claiming=not self.stopping))
-
     @property
     def busy(self) -> int:
         """How many tries are running."""
@@ -105,12 +100,15 @@ class Node:
         """How many tries have ignored their deadline for so long that they were let go; each keeps its thread."""
         return sum(not running.renewable() for running in self._snapshot())
 
-    def _run(self, claim: Claim) -> Outcome:
+    def run(self, claim: Claim) -> Outcome:
+        """Run a claimed try to its end, under the heartbeat."""
         try:
             context = persist(partial(context_for, claim))
         except ValueError as error:  # the execution's own key cannot be opened any more
             return Failed(error=TaskError("authentication", str(error)))
-        release_connection()
+        task_type = registry.get(claim.type)
+        if task_type is None or not task_type.quick:
+            release_connection()
         with self._registered(Running(claim, context)):
             if self._releasing:  # claimed while the others were being interrupted
                 context.cancellation.stop(_stopped())
@@ -151,9 +149,10 @@ class Node:
 
     def _look(self, *, renew: bool) -> None:
         """Stop tries that are not this worker's any more, renew the leases of the others, show progress."""
-        running = self._snapshot()
+        running = [one for one in self._snapshot() if one.age() > LOOK_SECONDS]
         if not running:
             return
+        failpoint("heartbeat.before")
         mine = TaskRun.objects.filter(worker=self.id, status=TaskStatus.RUNNING)
         owned = {row[1:]: row[0] for row in mine.values_list("pk", "execution_id", "name", "attempt")}
         renewed: list[int] = []
@@ -175,12 +174,13 @@ class Node:
             store.note_progress(running.claim, fraction=now[0], message=now[1])
 
     def _show(self) -> None:
+        """Give a sign of life: one statement, but for the first."""
         now = database.database_now()
         doing = [
             {"execution": one.claim.execution_id, "task": one.claim.task, "attempt": one.claim.attempt}
-            for one in self._snapshot()
+            for one in self._snapshot()[:MAX_SHOWN]
         ]
-        first = {"host": socket.gethostname()[:255], "pid": os.getpid(), "threads": self.threads, "started_at": now}
-        seen = {"heartbeat_at": now, "doing": doing}
-        with database.writing():
-            Worker.objects.update_or_create(pk=self.id, defaults=seen, create_defaults=first | seen)
+        seen: dict[str, Any] = {"heartbeat_at": now, "doing": doing}
+        if not Worker.objects.filter(pk=self.id).update(**seen):
+            host = socket.gethostname()[:255]
+            Worker.objects.create(pk=self.id, host=host, pid=os.getpid(), threads=self.threads, started_at=now, **seen)

@@ -9,35 +9,50 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from functools import partial
+from typing import TypeVar
 
 from django.db import DatabaseError
 
-from executions import jobs, queue, sweeper
+from dataflow.lib.failpoints import failpoint
+from executions import deliveries, jobs, queue, store, sweeper
+from executions.worker.carrier import Carrier
 from executions.worker.database import drop_connection, pool_connections, release_connection
 from executions.worker.lanes import Lanes
 from executions.worker.node import Node
 
 logger = logging.getLogger(__name__)
 
+Result = TypeVar("Result")
+
 #: Seconds that running tries get after SIGTERM, and then to let go of what they hold.
 GRACE_SECONDS = 10.0
 LET_GO_SECONDS = 5.0
 #: Between looks for deliveries: a webhook may come so much later, and an idle worker asks so much less.
 DELIVERY_PAUSE_SECONDS = 0.1
+#: Executions that are taken with one statement.
+TAKEN_AT_ONCE = 8
+#: So long after the last bell it is quiet, and worth asking what is due next.
+ASK_AFTER_SECONDS = 0.25
 
 
 class WorkerProcess:
-    """One worker process. With ``sweeps`` it also runs the sweeper."""
+    """One worker process. With ``sweeps`` it also runs the sweeper. ``beat`` is told that it takes work."""
 
-    def __init__(self, *, threads: int, sweeps: bool) -> None:
+    def __init__(self, *, threads: int, sweeps: bool, beat: Callable[[], None] = lambda: None) -> None:
         self._threads = threads
         self._sweeps = sweeps
+        self._beat = beat
         self._stop = threading.Event()
         self._free = threading.Semaphore(threads)
         self._node = Node(threads=threads)
+        self._carrier = Carrier(
+            self._node.id, run=self._node.run, slots=self._more_slots, give_back=self._give_back, spawn=self._spawn
+        )
         self._lanes = Lanes()
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="try")
         self._work_in_hand: set[Future[None]] = set()
+        self._asked = 0.0
 
     def run(self) -> None:
         """Work until SIGTERM or SIGINT, then stop with grace."""
@@ -48,89 +63,125 @@ class WorkerProcess:
         if self._sweeps:
             threading.Thread(target=self._sweep, name="sweeper", daemon=True).start()
         threading.Thread(target=self._take_deliveries, name="deliveries", daemon=True).start()
-        self._take_jobs()
+        self._take_work()
         self._finish()
 
     def _on_signal(self, *_: object) -> None:
         self._stop.set()
 
-    def _take_jobs(self) -> None:
+    def _take_work(self) -> None:
         """Take executions while a thread is free. Too many threads that never come back: leave it to a new process."""
-        receiver = queue.Receiver()
+        bell = queue.Doorbell()
         while not self._stop.is_set():
+            self._beat()
             if not self._free.acquire(timeout=0.2):
                 if self._node.stuck * 2 >= self._threads:
                     logger.error("Half of the threads are held by tasks that ignore their timeout; starting anew.")
                     return
+                self._guarded_call(partial(bell.wait, 0.0))  # it hears for the deliveries too
                 continue
-            taken = self._take(receiver)
-            for _ in range(len(taken) - 1):
-                self._free.acquire()
-            if not taken:
-                self._free.release()
-            for execution_id in taken:
-                future = self._pool.submit(self._work, self._node.carry, execution_id)
-                self._work_in_hand.add(future)
-                future.add_done_callback(self._work_in_hand.discard)
+            wanted = 1 + self._more_slots(TAKEN_AT_ONCE - 1)
+            taken = self._guarded_take(partial(_take, wanted))
+            self._give_back(wanted - len(taken))
+            for loaded in taken:
+                self._spawn(partial(self._carrier.carry, loaded.row.id, loaded))
+            if len(taken) < wanted:
+                self._wait_at(bell, store.seconds_to_next)
+
+    def _wait_at(self, bell: queue.Doorbell, due: Callable[[], float | None]) -> None:
+        """Wait for the bell, or until something is due. When that is is asked for only where it is quiet."""
+        seconds: float | None = ASK_AFTER_SECONDS
+        if time.monotonic() - self._asked > ASK_AFTER_SECONDS:
+            seconds = self._guarded_call(due)
+        wait = queue.LISTEN_SECONDS if seconds is None else min(max(seconds, 0.02), queue.LISTEN_SECONDS)
+        if self._guarded_call(partial(bell.wait, wait)):
+            self._asked = time.monotonic()
 
     def _take_deliveries(self) -> None:
         """Take webhook deliveries, however busy the executions keep everything else."""
-        receiver = queue.Receiver(queue.DELIVERIES)
+        bell = queue.Doorbell(queue.DELIVERIES)
         while not self._stop.is_set():
-            for execution_id in self._take(receiver):
-                self._guarded(self._to_lane, execution_id)
+            for execution_id in self._guarded_take(deliveries.take_due):
+                self._guarded(partial(self._to_lane, execution_id))
+            seconds = self._guarded_call(deliveries.seconds_to_next)
             release_connection()
+            # A webhook may come so much later, and an idle worker asks so much less.
             self._stop.wait(DELIVERY_PAUSE_SECONDS)
+            wait = queue.LISTEN_SECONDS if seconds is None else min(max(seconds, 0.0), queue.LISTEN_SECONDS)
+            self._guarded_call(partial(bell.wait, wait))
 
-    def _take(self, receiver: queue.Receiver) -> list[str]:
+    def _guarded_take(self, take: Callable[[], list[Result]]) -> list[Result]:
+        return self._guarded_call(take) or []
+
+    def _guarded_call(self, call: Callable[[], Result]) -> Result | None:
+        """What ``call`` gives; ``None``, after a second, where the database or the broker is away."""
         try:
-            return list(receiver.take())
+            return call()
         except Exception:  # each broker raises its own errors; a worker outlives a queue that is away
             logger.exception("The queue cannot be reached; trying again.")
             drop_connection()
             self._stop.wait(1.0)
-            return []
+            return None
 
     def _to_lane(self, execution_id: str) -> None:
         lane = jobs.receiver_of(execution_id)
-        self._lanes.submit(lane, execution_id, lambda: self._guarded(jobs.deliver, execution_id))
+        self._lanes.submit(lane, execution_id, lambda: self._guarded(partial(jobs.deliver, execution_id)))
 
-    def _work(self, job: Callable[[str], None], execution_id: str) -> None:
+    def _more_slots(self, wanted: int) -> int:
+        """Threads that are free at once, up to ``wanted``."""
+        taken = 0
+        while taken < wanted and self._free.acquire(blocking=False):
+            taken += 1
+        return taken
+
+    def _give_back(self, number: int) -> None:
+        if number > 0:
+            self._free.release(number)
+
+    def _spawn(self, work: Callable[[], None]) -> None:
+        """Run ``work`` in a thread that is free, which it gives back."""
+        future = self._pool.submit(self._work, work)
+        self._work_in_hand.add(future)
+        future.add_done_callback(self._work_in_hand.discard)
+
+    def _work(self, work: Callable[[], None]) -> None:
         try:
-            self._guarded(job, execution_id)
+            self._guarded(work)
         finally:
             self._free.release()
 
-    def _guarded(self, job: Callable[[str], None], execution_id: str) -> None:
-        """A job that fails is logged; the sweeper rings again for what it left."""
+    def _guarded(self, work: Callable[[], None]) -> None:
+        """Work that fails is logged; the execution is due again for what it left."""
         try:
-            job(execution_id)
+            work()
         except Exception:  # one execution's trouble must not end the process that runs the others
-            logger.exception("%s: a job failed; it is looked at again.", execution_id)
+            logger.exception("A job failed; its execution is looked at again.")
             drop_connection()
         else:
             release_connection()
 
     def _sweep(self) -> None:
         last = 0.0
-        while not self._stop.wait(sweeper.TICK_SECONDS):
+        pause = 0.0
+        while not self._stop.wait(pause):
             try:
                 if time.monotonic() - last >= sweeper.SWEEP_SECONDS:
                     last = time.monotonic()
                     sweeper.sweep()
-                else:
-                    sweeper.ring_due()
+                pause = sweeper.run_schedules()
                 release_connection()
             except DatabaseError as error:
                 logger.warning("Sweeper: the database did not answer (%s).", str(error).strip())
                 drop_connection()
+                pause = 1.0
             except Exception:  # each broker raises its own errors; without its sweeper nothing would recover
-                logger.exception("Sweeper: the queue cannot be reached; trying again.")
+                logger.exception("Sweeper: something is wrong; trying again.")
                 drop_connection()
+                pause = 1.0
 
     def _finish(self) -> None:
         """No new work; running tries get their grace, then go back to be taken by others."""
-        self._node.stopping = True
+        self._node.stopping = self._carrier.stopping = True
         end = time.monotonic() + GRACE_SECONDS
         deliveries = threading.Thread(target=self._lanes.close, name="last deliveries", daemon=True)
         deliveries.start()
@@ -147,3 +198,10 @@ class WorkerProcess:
     def _idle_within(self, seconds: float) -> bool:
         """Whether all that was taken is done within ``seconds``: tries have ended and what they gave is committed."""
         return not wait(set(self._work_in_hand), timeout=seconds).not_done
+
+
+def _take(wanted: int) -> list[store.Loaded]:
+    failpoint("take.before")
+    taken = store.take(wanted)
+    failpoint("take.after")
+    return taken

@@ -10,12 +10,12 @@ from typing import Any
 from dataflow.lib.errors import TaskError
 from dataflow.lib.jsonvalues import clean_json
 from executions import files
-from executions.engine.outcomes import Completed, Failed, Notes, Outcome
+from executions.engine.outcomes import Completed, Failed, Notes, Outcome, Suspended
 from executions.engine.planner import Claim
 from executions.worker.context import TryContext
 from executions.worker.database import persist
 from tasks_lib import registry
-from tasks_lib.base import TaskType
+from tasks_lib.base import TaskType, Wait
 from workflows.definition import rename_outputs
 from workflows.definition.problems import kind
 from workflows.definition.values import is_of_type, named
@@ -36,6 +36,8 @@ def run_try(claim: Claim, context: TryContext) -> Outcome:
         return _failed(TaskError("validation", f"This worker has no task type {claim.type}."), context)
     try:
         given = task_type.run(context, **claim.inputs)
+        if isinstance(given, Wait):
+            return Suspended(wait=given, notes=_storable(context))
         outputs = _without_key(_checked(task_type, given), context) | _missing_for(claim)
         renamed = rename_outputs(claim.renames, outputs)
         keep = partial(files.keep_large, renamed, execution_id=claim.execution_id, task=claim.task)
@@ -102,9 +104,9 @@ def _cleaned(values: Mapping[str, Any]) -> Mapping[str, Any]:
 def _checked(task_type: TaskType, given: Mapping[str, Any]) -> dict[str, Any]:
     """What the type gave, cleaned and held to its description. Raises ``TaskError('output_invalid')``."""
     known = {field.name: field for field in task_type.outputs}
-    if unknown := sorted(set(given) - set(known)):
+    if not task_type.any_outputs and (unknown := sorted(set(given) - set(known))):
         raise TaskError("output_invalid", f"{task_type.name} gave {', '.join(unknown)}, which it does not describe.")
-    outputs: dict[str, Any] = {}
+    outputs: dict[str, Any] = {name: clean_json(given[name]) for name in given if name not in known}
     for name, field in known.items():
         try:
             outputs[name] = clean_json(given.get(name))

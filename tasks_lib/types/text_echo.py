@@ -17,6 +17,7 @@ class TextEcho(TaskType):
     title = "Echo"
     category = "text"
     description = "Passes a text on and writes it to the log: a way to look at what goes by."
+    quick = True
     inputs = (Field(name="text", type="text", required=True, description="Text to echo", example="Hello, World!"),)
     outputs = (Field(name="text", type="text", description="The same text", example="Hello, World!"),)
     aliases = ("echo",)

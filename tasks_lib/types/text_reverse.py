@@ -14,6 +14,7 @@ class TextReverse(TaskType):
     title = "Reverse text"
     category = "text"
     description = "Turns a text around. Emoji and accented letters stay whole."
+    quick = True
     inputs = (Field(name="text", type="text", required=True, description="Text to reverse", example="Hello, World!"),)
     outputs = (Field(name="text", type="text", description="The text backwards", example="!dlroW ,olleH"),)
     aliases = ("text_operations.reverse",)

@@ -14,6 +14,7 @@ class TextSize(TaskType):
     title = "Text size"
     category = "text"
     description = "Counts the characters of a text."
+    quick = True
     inputs = (Field(name="text", type="text", required=True, description="Text to measure", example="Hello, World!"),)
     outputs = (Field(name="size", type="number", description="Number of characters", example=13),)
     timeout = 60.0

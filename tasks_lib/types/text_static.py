@@ -14,6 +14,7 @@ class TextStatic(TaskType):
     title = "Static text"
     category = "text"
     description = "Gives a text to the tasks after it."
+    quick = True
     inputs = (Field(name="text", type="text", required=True, description="The text", example="Hello, World!"),)
     outputs = (Field(name="text", type="text", description="The same text", example="Hello, World!"),)
     aliases = ("static_text_input",)

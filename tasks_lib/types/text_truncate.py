@@ -18,6 +18,7 @@ class TextTruncate(TaskType):
     title = "Truncate text"
     category = "text"
     description = "Cuts a text to a number of characters and adds `...`. A text that fits stays as it is."
+    quick = True
     inputs = (
         Field(name="text", type="text", required=True, description="Text to cut", example="Hello, World!"),
         Field(

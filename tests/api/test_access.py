@@ -24,7 +24,7 @@ def reads(workflow: Workflow) -> list[str]:
     execution, stored = make_execution(workflow), make_file()
     return [
         "/workflows", path, f"{path}/versions", f"{path}/versions/1", f"{path}/executions", f"{path}/executions/{execution.pk}",
-        "/executions", "/task-types", "/task-types/text.size", f"/files/{stored.pk}", f"/files/{stored.pk}/content",
+        f"{path}/schedules", f"{path}/hooks", "/executions", "/task-types", "/task-types/text.size", f"/files/{stored.pk}", f"/files/{stored.pk}/content",
     ]  # fmt: skip
 
 
@@ -37,6 +37,10 @@ def changes(workflow: Workflow) -> list[tuple[str, str]]:
         ("POST", "/workflows"), ("POST", "/workflows/validate"), ("PUT", path), ("PATCH", path), ("DELETE", path),
         ("POST", f"{path}/versions/1/restore"), ("POST", f"{path}/executions"),
         ("POST", f"{path}/executions/{execution.pk}/cancel"), ("POST", "/files"),
+        ("POST", f"{path}/schedules"), ("POST", f"{path}/hooks"),
+        *(("POST", f"{path}/executions/{execution.pk}/{verb}") for verb in ("resume", "rerun")),
+        *(("POST", f"{path}/executions/{execution.pk}/tasks/first/{verb}") for verb in ("approve", "reject")),
+        *(("POST", f"{where}/{verb}") for where in ("/executions", f"{path}/executions") for verb in ("cancel", "resume", "rerun")),
     ]  # fmt: skip
 
 

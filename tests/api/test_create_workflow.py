@@ -73,7 +73,7 @@ def test_all_that_is_wrong_is_said_together(api: Api) -> None:
         ({"timeout": 0}, "/timeout"),
         ({"monitoring": {"webhook_url": "ftp://x"}}, "/monitoring/webhook_url"),
         ({"labels": {"a": 1}}, "/labels/a"),
-        ({"concurrency": {"limit": 1}}, "/concurrency"),
+        ({"concurrency": {"limit": 0}}, "/concurrency/limit"),
     ],
 )
 def test_bad_input(api: Api, changes: dict[str, Any], pointer: str) -> None:

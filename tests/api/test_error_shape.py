@@ -11,8 +11,10 @@ from django.contrib.auth import get_user_model
 from django.urls import URLPattern, get_resolver
 
 from dataflow.urls import urlpatterns
+from executions.triggers.hooks import create_hook
+from executions.triggers.schedules import create_schedule
 from tests.api_client import Api, assert_problem
-from tests.factories import make_execution, make_file
+from tests.factories import make_execution, make_file, make_task_run
 from workflows.models import Workflow
 
 pytestmark = pytest.mark.django_db
@@ -29,7 +31,25 @@ ALLOWED = {
     "workflows/ID/executions": {"GET", "POST"},
     "workflows/ID/executions/ID": {"GET"},
     "workflows/ID/executions/ID/cancel": {"POST"},
+    "workflows/ID/executions/ID/resume": {"POST"},
+    "workflows/ID/executions/ID/rerun": {"POST"},
+    "workflows/ID/executions/ID/tasks/ID/approve": {"POST"},
+    "workflows/ID/executions/ID/tasks/ID/reject": {"POST"},
+    "workflows/ID/executions/cancel": {"POST"},
+    "workflows/ID/executions/resume": {"POST"},
+    "workflows/ID/executions/rerun": {"POST"},
+    "workflows/ID/executions/ID/events": {"GET"},
+    "workflows/ID/executions/ID/tasks/ID/items": {"GET"},
+    "workflows/ID/schedules": {"GET", "POST"},
+    "workflows/ID/schedules/ID": {"GET", "PUT", "PATCH", "DELETE"},
+    "workflows/ID/hooks": {"GET", "POST"},
+    "workflows/ID/hooks/ID": {"GET", "PATCH", "DELETE"},
+    "workflows/ID/hooks/ID/rotate": {"POST"},
+    "hooks/TOKEN": {"POST"},
     "executions": {"GET"},
+    "executions/cancel": {"POST"},
+    "executions/resume": {"POST"},
+    "executions/rerun": {"POST"},
     "task-types": {"GET"},
     "task-types/text.size": {"GET"},
     "files": {"POST"},
@@ -41,23 +61,31 @@ ALLOWED = {
 WRONG = [(path, method) for path, allowed in ALLOWED.items() for method in METHODS if method not in allowed]
 
 
-def shape(pattern: str) -> str:
-    """The pattern of an address as it stands in ``ALLOWED``."""
-    named = re.sub(r"\(\?P<(\w+)>[^()]*(?:\{[^}]*\})?\)", lambda match: f"<{match[1]}>", pattern)
-    named = named.replace("<number>", "1").replace("<name>", "text.size")
-    return re.sub(r"<\w+>", "ID", named).removeprefix("^").removesuffix("/?$")
+#: A named group of a pattern, which may hold one group more.
+GROUP = re.compile(r"\(\?P<(\w+)>((?:[^()]|\([^()]*\))*)\)")
+
+
+def shapes(pattern: str) -> Iterator[str]:
+    """The pattern of an address as it stands in ``ALLOWED``: once for each verb that it takes."""
+    verbs = next((found[2].split("|") for found in GROUP.finditer(pattern) if found[1] == "verb"), [""])
+    named = GROUP.sub(lambda match: f"<{match[1]}>", pattern).removeprefix("^").removesuffix("/?$")
+    named = named.replace("<number>", "1").replace("task-types/<name>", "task-types/text.size")
+    named = named.replace("<token>", "TOKEN")
+    for verb in verbs:
+        yield re.sub(r"<\w+>", "ID", named.replace("<verb>", verb))
 
 
 def routes() -> Iterator[str]:
     """Every address of the API, from the URL map itself."""
     for entry in urlpatterns:
         if isinstance(entry, URLPattern) and (pattern := str(entry.pattern)) and pattern.startswith("^"):
-            yield shape(pattern)
+            yield from shapes(pattern)
 
 
 def unknown(path: str) -> str:
     """The address with ids that nothing has."""
-    for prefix, name in (("workflows", "wf"), ("executions", "we"), ("files", "fl")):
+    kinds = (("workflows", "wf"), ("executions", "we"), ("files", "fl"), ("schedules", "sc"), ("hooks", "hk"))
+    for prefix, name in kinds:
         path = path.replace(f"{prefix}/ID", f"{prefix}/{name}-unknown")
     return f"/{path}"
 
@@ -66,8 +94,12 @@ def unknown(path: str) -> str:
 def known(workflow: Workflow) -> dict[str, str]:
     """Each address with ids that exist."""
     execution = make_execution(workflow)
+    schedule = create_schedule(workflow=workflow, document={"every_minutes": 5, "inputs": {"text": "x"}})
+    hook = create_hook(workflow=workflow, document={"inputs": {"text": "x"}})
     ids = {"workflows/ID": f"workflows/{workflow.pk}", "executions/ID": f"executions/{execution.pk}",
-           "files/ID": f"files/{make_file().pk}"}  # fmt: skip
+           "files/ID": f"files/{make_file().pk}", "tasks/ID": f"tasks/{make_task_run(execution, 'first').name}",
+           "schedules/ID": f"schedules/{schedule.pk}", "hooks/ID": f"hooks/{hook.hook.pk}",
+           "hooks/TOKEN": f"hooks/{hook.token}"}  # fmt: skip
     found = {}
     for path in ALLOWED:
         address = path
@@ -90,7 +122,7 @@ def test_wrong_methods(api: Api, path: str, method: str) -> None:
     assert allowed - {"OPTIONS", "HEAD"} == ALLOWED[path]
 
 
-@pytest.mark.parametrize("path", [path for path in ALLOWED if "ID" in path])
+@pytest.mark.parametrize("path", [path for path in ALLOWED if "ID" in path or "TOKEN" in path])
 def test_unknown_ids(api: Api, path: str) -> None:
     for method in ALLOWED[path]:
         for slash in ("", "/"):
@@ -145,7 +177,9 @@ def test_a_page_that_is_not_found_in_production(api: Api, settings: Any) -> None
 def test_other_types_than_json(api: Api, known: dict[str, str], path: str, accept: str) -> None:
     method = "GET" if "GET" in ALLOWED[path] else "POST"
     answer = api.raw(method, known[path], b"{}", Accept=accept)
-    if path.endswith("/content"):
+    if path == "hooks/TOKEN":  # senders ask for what they like
+        assert answer.status_code == 201
+    elif path.endswith("/content"):
         assert answer.status_code == 200
         answer.getvalue()
     else:
@@ -223,7 +257,9 @@ def test_options(api: Api, known: dict[str, str], path: str) -> None:
 def test_other_content_types_than_json(api: Api, known: dict[str, str], content_type: str) -> None:
     takes_body = [(path, method) for path in ALLOWED for method in ALLOWED[path] & {"POST", "PUT", "PATCH"}]
     for path, method in takes_body:
-        if path == "files" or path.endswith("restore"):
+        if path == "files" or path.endswith(("restore", "rotate")):
+            continue
+        if path == "hooks/TOKEN" and content_type.endswith("urlencoded"):
             continue
         if content_type.startswith("multipart") and path.endswith("/executions"):
             continue  # a start may bring the files of its inputs

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from executions.engine.state import ExecutionStatus, TaskStatus
-from executions.models import Attempt
+from executions.models import Attempt, TaskRun
 from tests.api_client import Api, assert_problem
 from tests.factories import START, make_execution, make_file, make_task_run, make_worker, make_workflow
 from workflows.models import Workflow
@@ -40,7 +40,7 @@ def test_it_works(api: Api, workflow: Workflow) -> None:
     assert shown["outputs"] == {"text": "cba"}
     assert shown["error"] is shown["waiting_for"] is None
     assert shown["usage"] == {"tokens": 9}
-    assert shown["actions"] == []
+    assert shown["actions"] == ["rerun"]
     assert shown["url"] == f"/workflows/{workflow.pk}/executions/{execution.pk}"
 
 
@@ -53,7 +53,7 @@ def test_every_task_is_there_from_the_start(api: Api, workflow: Workflow) -> Non
     ]  # fmt: skip
     assert all(set(task) >= TASK_FIELDS for task in shown["tasks"])
     assert shown["started_at"] is shown["completed_at"] is shown["outputs"] is None
-    assert shown["actions"] == ["cancel"]
+    assert shown["actions"] == ["cancel", "rerun"]
 
 
 def test_what_it_waits_for(api: Api, workflow: Workflow) -> None:
@@ -86,6 +86,41 @@ def test_the_failed_tries_of_a_task(api: Api, workflow: Workflow) -> None:
     assert first["error"] == told
     assert shown["error"] == told | {"task": "first"}
     assert second["status"] == "CANCELLED"
+
+
+def test_where_it_comes_from(api: Api, workflow: Workflow) -> None:
+    source = make_execution(workflow)
+    more = {"priority": 7, "trigger": "rerun", "trigger_ref": source.pk, "rerun_of": source, "parent": source}
+    execution = make_execution(workflow, **more)
+    shown = api.call("GET", f"/workflows/{workflow.pk}/executions/{execution.pk}", status=200)
+    assert {name: shown[name] for name in more} == more | {"rerun_of": source.pk, "parent": source.pk}
+
+
+def test_the_items_of_a_task_are_no_tasks(api: Api, workflow: Workflow) -> None:
+    execution = make_execution(workflow, ExecutionStatus.RUNNING)
+    counted = {"total": 3, "next": 2, "completed": 1, "failed": 0}
+    make_task_run(execution, "first", TaskStatus.RUNNING, items=counted, child="we-child")
+    item = {"type": "text.static", "position": 0, "attempt": 1, "started_at": START}
+    for number, status in enumerate((TaskStatus.COMPLETED, TaskStatus.RUNNING)):
+        TaskRun.objects.create(execution=execution, name=f"first[{number}]", item=number, status=status, **item)
+    path = f"/workflows/{workflow.pk}/executions/{execution.pk}"
+    tasks = api.call("GET", path, status=200)["tasks"]
+    assert [task["name"] for task in tasks] == ["first", "second", "third"]
+    assert tasks[0]["items"] == {"total": 3, "completed": 1, "failed": 0}
+    assert tasks[0]["child"] == "we-child"
+    assert "items" not in tasks[1]
+
+    first = api.send("GET", f"{path}/tasks/first/items?limit=1", status=200)
+    assert [(one["index"], one["status"], one["attempt"]) for one in first.json()["items"]] == [(0, "COMPLETED", 1)]
+    rest = api.call("GET", first.headers["Link"][1:].partition(">")[0], status=200)
+    assert [(one["index"], one["status"]) for one in rest["items"]] == [(1, "RUNNING")]
+    assert rest["next_cursor"] is None
+    assert api.call("GET", f"{path}/tasks/first/items?cursor=2", status=200)["items"] == []
+    for name in ("second", "nothing"):
+        assert_problem(api.raw("GET", f"{path}/tasks/{name}/items"), 404, "not_found")
+    for query in ("cursor=x", "limit=0", "limit=201", "cursor=-1", "cursor=99999999999"):
+        at = [f"/{query.partition('=')[0]}"]
+        assert_problem(api.raw("GET", f"{path}/tasks/first/items?{query}"), 400, "validation", at=at)
 
 
 def test_large_outputs_are_given_by_reference(api: Api, workflow: Workflow) -> None:

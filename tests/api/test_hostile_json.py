@@ -309,7 +309,7 @@ STARTS: list[tuple[Any, str]] = [
     ({"inputs": {"text": "x"}, "workflow_version": []}, "/workflow_version"),
     ({"inputs": {"text": "x"}, "workflow_version": 2**62}, "/workflow_version"),
     ({"inputs": {"text": "x"}, "workflow_version": 1.0}, "/workflow_version"),
-    ({"inputs": {"text": "x"}, "delay": 5}, "/delay"), ({"text": "x"}, "/text"), ({"Inputs": {"text": "x"}}, "/Inputs"),
+    ({"inputs": {"text": "x"}, "delay": -5}, "/delay"), ({"text": "x"}, "/text"), ({"Inputs": {"text": "x"}}, "/Inputs"),
 ]  # fmt: skip
 
 

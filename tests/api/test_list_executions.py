@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 from django.db import connection
@@ -140,6 +141,12 @@ def test_filters(api: Api, workflow: Workflow, path: str, query: str, places: li
         ("created_before=9999-12-31T23:59:59-14:00", "/created_before"),
         ("created_before=1", "/created_before"),
         ("created_before=%00", "/created_before"),
+        ("label=team", "/label"),
+        ("label=:x", "/label"),
+        ("label=a:%00", "/label"),
+        ("&".join(f"label=a{number}:" for number in range(11)), "/label"),
+        ("trigger=%00", "/trigger"),
+        ("parent=%00", "/parent"),
         ("limit=0", "/limit"),
         ("limit=201", "/limit"),
         ("cursor=x", "/cursor"),
@@ -148,6 +155,38 @@ def test_filters(api: Api, workflow: Workflow, path: str, query: str, places: li
 )
 def test_bad_queries(api: Api, path: str, query: str, pointer: str) -> None:
     assert_problem(api.raw("GET", f"{path}?{query}"), 400, "validation", at=[pointer])
+
+
+def test_labels(api: Api, workflow: Workflow, path: str) -> None:
+    quoted = make_execution(workflow, labels={'a"b': 'x":"y', "team": "blue"})
+    accented = make_execution(workflow, labels={"näme": "ü:1", "team": ""}, created_at=START - timedelta(1))
+    make_execution(workflow, labels={"other": "blue", "blue": "team"})
+
+    def found(*labels: str) -> list[str]:
+        query = "&".join(urlencode({"label": label}) for label in labels)
+        return ids_of(api.call("GET", f"{path}?{query}", status=200))
+
+    assert found("team:blue") == found("team:blue", 'a"b:x":"y') == [quoted.pk]
+    assert found("näme:ü:1") == found("team:") == [accented.pk]
+    assert found("team:blu") == found("team:%") == found("blue:blue") == found("team:blue", "other:blue") == []
+
+
+def test_what_started_them(api: Api, workflow: Workflow, path: str) -> None:
+    parent = make_execution(workflow, trigger="schedule", trigger_ref="sc-1")
+    child = make_execution(workflow, parent=parent, trigger="workflow")
+    for query, wanted in (("trigger=schedule", parent), ("trigger_ref=sc-1", parent), (f"parent={parent.pk}", child)):
+        assert ids_of(api.call("GET", f"{path}?{query}", status=200)) == [wanted.pk]
+    assert api.call("GET", f"{path}?trigger=workflow", status=200)["executions"][0]["parent"] == parent.pk
+
+
+def test_an_index_is_entered_by_the_cursor(api: Api, workflow: Workflow) -> None:
+    """Else page 10,000 would read all pages before it."""
+    make_many(workflow, 3)
+    cursor = api.call("GET", "/executions?limit=1", status=200)["next_cursor"]
+    with CaptureQueriesContext(connection) as captured:
+        api.call("GET", f"/executions?limit=1&cursor={cursor}", status=200)
+    (listed,) = [query["sql"] for query in captured if "created_at" in query["sql"]]
+    assert '"created_at" <= ' in listed
 
 
 def test_of_an_unknown_workflow(api: Api) -> None:

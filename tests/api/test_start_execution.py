@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from django_q.models import OrmQ
-from django_q.signing import SignedPackage
 
 from executions import vault
+from executions.database import database_now
 from executions.models import Event, Execution
 from tests.api_client import Api, assert_nothing_queued, assert_problem
 from tests.factories import DOCUMENT, make_file, make_workflow
@@ -54,11 +54,64 @@ def test_it_works(api: Api, workflow: Workflow, path: str) -> None:
     assert Event.objects.get().type == "execution.created"
 
 
-def test_one_job_with_nothing_but_the_id_is_queued(api: Api, path: str) -> None:
+def test_it_is_due_at_once(api: Api, path: str) -> None:
     api.call("POST", path, {"inputs": {"text": "Hello"}}, status=201)
-    message = SignedPackage.loads(OrmQ.objects.get().payload)
-    assert message["args"] == (Execution.objects.get().pk,)
-    assert "Hello" not in str(message)
+    row = Execution.objects.get()
+    assert row.wake_at is not None
+    assert row.pick_at is not None
+    assert row.wake_at <= database_now()
+    assert (row.priority, row.trigger, row.trigger_ref) == (0, "api", "")
+
+
+def test_priority_and_times_of_its_own(api: Api, path: str) -> None:
+    at = "2031-02-03T04:05:06+01:00"
+    options: list[dict[str, Any]] = [
+        {"priority": -100}, {"priority": 100}, {"delay": 0}, {"delay": 3600.5}, {"delay": 366 * 86400}, {"start_at": at}
+    ]  # fmt: skip
+    before = database_now()
+    started = [api.call("POST", path, {"inputs": {"text": "x"}} | one, status=201) for one in options]
+    rows = [Execution.objects.get(pk=one["workflow_execution_id"]) for one in started]
+    assert [row.priority for row in rows] == [-100, 100, 0, 0, 0, 0]
+    delays = [row.wake_at - before for row in rows]
+    assert delays[2] < timedelta(minutes=1)
+    assert timedelta(hours=1) <= delays[3] < timedelta(hours=2)
+    assert timedelta(days=366) <= delays[4] < timedelta(days=367)
+    assert rows[5].wake_at == datetime(2031, 2, 3, 3, 5, 6, tzinfo=UTC)
+    assert all(row.pick_at >= row.wake_at for row in rows)
+    waiting = api.call("GET", started[5]["url"], status=200)["waiting_for"]
+    assert (waiting["for"], waiting["until"]) == ("timer", "2031-02-03T03:05:06Z")
+
+
+LIMITED = {"limit": 1, "key": "{{inputs.text}}"}
+
+
+def test_a_limit_queues(api: Api) -> None:
+    workflow = make_workflow(concurrency=LIMITED)
+    for text in ("a", "a", "b"):
+        start(api, workflow, {"inputs": {"text": text}})
+    keys = list(Execution.objects.order_by("created_at").values_list("concurrency_key", "concurrency_limit"))
+    assert keys == [(f"{workflow.pk}:a", 1), (f"{workflow.pk}:a", 1), (f"{workflow.pk}:b", 1)]
+
+
+def test_a_limit_that_refuses(api: Api) -> None:
+    workflow = make_workflow(concurrency=LIMITED | {"on_limit": "reject"})
+    first = start(api, workflow, {"inputs": {"text": "a"}}).json()
+    start(api, workflow, {"inputs": {"text": "b"}})
+    for headers in ({}, {"Idempotency_Key": "one"}):
+        refused = start(api, workflow, {"inputs": {"text": "a"}}, 429, **headers)
+        assert_problem(refused, 429, "concurrency_limit")
+        assert int(refused.headers["Retry-After"]) >= 1
+    assert Execution.objects.count() == 2
+    api.call("POST", f"{first['url']}/cancel", status=202)
+    start(api, workflow, {"inputs": {"text": "a"}}, Idempotency_Key="one")
+
+
+def test_a_limit_by_which_the_newest_one_counts(api: Api) -> None:
+    workflow = make_workflow(concurrency=LIMITED | {"on_limit": "cancel_running"})
+    first, other, last = (start(api, workflow, {"inputs": {"text": text}}).json() for text in ("a", "b", "a"))
+    shown = [api.call("GET", one["url"], status=200) for one in (first, other, last)]
+    assert [one["status"] for one in shown] == ["CANCELLED", "PENDING", "PENDING"]
+    assert last["workflow_execution_id"] in shown[0]["error"]["message"]
 
 
 def test_twice_makes_two(api: Api, path: str) -> None:
@@ -90,6 +143,23 @@ def test_twice_makes_two(api: Api, path: str) -> None:
         ({"inputs": {"text": "x"}, "workflow_version": 0}, ["/workflow_version"]),
         ({"inputs": {"text": "x"}, "workflow_version": True}, ["/workflow_version"]),
         ({"inputs": {"text": "x"}, "workflow_version": 1.5}, ["/workflow_version"]),
+        ({"inputs": {"text": "x"}, "priority": 101}, ["/priority"]),
+        ({"inputs": {"text": "x"}, "priority": -101}, ["/priority"]),
+        ({"inputs": {"text": "x"}, "priority": 1.5}, ["/priority"]),
+        ({"inputs": {"text": "x"}, "priority": True}, ["/priority"]),
+        ({"inputs": {"text": "x"}, "delay": -1}, ["/delay"]),
+        ({"inputs": {"text": "x"}, "delay": "5"}, ["/delay"]),
+        ({"inputs": {"text": "x"}, "delay": True}, ["/delay"]),
+        ({"inputs": {"text": "x"}, "delay": 366 * 86400 + 1}, ["/delay"]),
+        ({"inputs": {"text": "x"}, "start_at": "tomorrow"}, ["/start_at"]),
+        ({"inputs": {"text": "x"}, "start_at": "2031-02-03T04:05:06"}, ["/start_at"]),
+        ({"inputs": {"text": "x"}, "start_at": "0001-01-01T00:00:00+14:00"}, ["/start_at"]),
+        ({"inputs": {"text": "x"}, "start_at": 5}, ["/start_at"]),
+        ({"inputs": {"text": "x"}, "start_at": "2031-02-03T04:05:06Z", "delay": 5}, ["/delay"]),
+        (
+            {"inputs": {}, "priority": "x", "delay": "x", "start_at": "x"},
+            ["/inputs/text", "/priority", "/delay", "/start_at"],
+        ),
         ([], [""]),
         ("text", [""]),
         (5, [""]),
@@ -228,9 +298,8 @@ def test_a_key_is_kept_encrypted_and_shown_nowhere(api: Api) -> None:
     answer = start(api, workflow, {}, X_OpenAI_Key=KEY)
     execution = Execution.objects.get()
     assert json.loads(vault.decrypt(execution.secrets)) == {"OPENAI_API_KEY": KEY}
-    stored = [str(value) for model in (Execution, Event, OrmQ) for row in model.objects.values_list() for value in row]  # type: ignore[attr-defined]  # every model has its manager
+    stored = [str(value) for model in (Execution, Event) for row in model.objects.values_list() for value in row]  # type: ignore[attr-defined]  # every model has its manager
     assert not any(KEY in value for value in stored)
-    assert KEY not in str(SignedPackage.loads(OrmQ.objects.get().payload))
     seen = [answer, *(api.raw("GET", address) for address in
                       (execution_path(execution), f"/workflows/{workflow.pk}", "/executions", f"/workflows/{workflow.pk}/executions"))]  # fmt: skip
     assert not any(KEY in one.content.decode() + str(one.headers) for one in seen)

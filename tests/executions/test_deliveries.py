@@ -13,8 +13,7 @@ from executions import deliveries, jobs
 from executions.database import database_now
 from executions.models import Delivery, DeliveryAttempt, Execution
 from executions.services import start_execution
-from executions.worker.node import Node
-from tests.executions_driver import claim, deliver_jobs, echo, failed, forget_jobs, settle, started
+from tests.executions_driver import carry, claim, echo, failed, settle, started
 from tests.factories import make_workflow
 from tests.stubs.web_stub import Page, WebStub
 
@@ -33,7 +32,7 @@ def ended(receiver: WebStub, **webhook: Any) -> Execution:
     """A completed execution whose messages have not been sent."""
     monitoring = {"webhook": {"url": receiver.url("/hook"), **webhook}}
     execution = started(monitoring=monitoring)
-    Node(threads=1).carry(execution.pk)
+    carry(execution)
     return execution
 
 
@@ -55,7 +54,8 @@ def come_due(execution: Execution) -> None:
 def test_started_and_the_end_by_default_in_order(receiver: WebStub) -> None:
     execution = ended(receiver)
     assert rows(execution) == [("execution.started", "PENDING"), ("execution.completed", "PENDING")]
-    assert set(deliver_jobs()) == {execution.pk}
+    assert deliveries.take_due() == [execution.pk]
+    assert deliveries.take_due() == []  # it is somebody's now
     jobs.deliver(execution.pk)
     assert [request.path for request in receiver.requests] == ["/hook", "/hook"]
     types = [request.body.split(b'"')[3].decode() for request in receiver.requests]
@@ -81,7 +81,7 @@ def test_the_definition_may_name_the_webhook_and_the_request_wins(receiver: WebS
     urls = []
     for given in (None, {"webhook_url": receiver.url("/hook")}):
         execution = start_execution(workflow=workflow, inputs={"text": "a"}, monitoring=given)
-        Node(threads=1).carry(execution.pk)
+        carry(execution)
         urls.append(first_of(execution).url)
     assert urls == [receiver.url("/own"), receiver.url("/hook")]
 
@@ -141,11 +141,10 @@ def test_410_ends_the_subscription(receiver: WebStub) -> None:
     first = claim(execution)
     jobs.deliver(execution.pk)
     assert rows(execution) == [("execution.started", "STOPPED")]
-    forget_jobs()
     settle(first, failed(retryable=False))
     jobs.deliver(execution.pk)
     assert rows(execution) == [("execution.started", "STOPPED"), ("execution.failed", "STOPPED")]
-    assert deliver_jobs() == []
+    assert deliveries.take_due() == []
     assert len(receiver.requests) == 1
 
 
@@ -211,10 +210,9 @@ def test_the_schedule_ends() -> None:
 def test_redeliver(receiver: WebStub) -> None:
     execution = ended(receiver)
     jobs.deliver(execution.pk)
-    forget_jobs()
     delivery = first_of(execution)
     deliveries.redeliver(delivery=delivery)
-    assert deliver_jobs() == [execution.pk]
+    assert deliveries.take_due() == [execution.pk]
     jobs.deliver(execution.pk)
     ids = [request.headers["webhook-id"] for request in receiver.requests]
     assert (len(ids), ids[2]) == (3, ids[0])

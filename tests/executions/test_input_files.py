@@ -10,8 +10,7 @@ import pytest
 from executions import files, store
 from executions.models import Execution, StoredFile
 from executions.worker import fetching
-from executions.worker.node import Node
-from tests.executions_driver import echo, started
+from tests.executions_driver import carry, echo, is_due, started
 from tests.stubs.web_stub import Page, WebStub
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -30,7 +29,7 @@ def run(url: str, **more: Any) -> Execution:
         {"name": "text", "type": "text", "value": "{{tasks.a.outputs.text}} {{tasks.b.outputs.text}}"},
     ]
     execution = started(*tasks, inputs=[{"name": "f", "type": "file"}], values={"f": {"url": url}}, outputs=outputs)
-    Node(threads=1).carry(execution.pk)
+    carry(execution)
     execution.refresh_from_db()
     return execution
 
@@ -64,14 +63,14 @@ def test_what_cannot_be_fetched_fails_the_execution(
     assert not StoredFile.objects.exists()
 
 
-def test_until_then_the_sweeper_rings_and_starts_nothing(web: WebStub) -> None:
+def test_until_then_nothing_is_started_and_it_stays_due(web: WebStub) -> None:
     execution = started(echo("a"), inputs=[{"name": "f", "type": "file"}], values={"f": {"url": web.page("/f", b"x")}})
     with pytest.raises(store.FilesMissing):
         store.step(execution.pk, worker="w")
-    assert store.look_after(execution.pk, ringing=True)
+    assert store.look_after(execution.pk)
     execution.refresh_from_db()
     assert (execution.status, execution.task_runs.count()) == ("PENDING", 0)
-    assert execution.wake_at is not None
+    assert is_due(execution)
 
 
 def test_files_that_come_twice_or_late_change_nothing(web: WebStub) -> None:

@@ -14,9 +14,8 @@ from dataflow.lib.errors import TaskError
 from executions import database, deliveries, files, jobs, signing, store, vault, webhooks
 from executions.engine.outcomes import Completed, Failed
 from executions.models import Delivery, Execution, SigningSecret, StoredFile
-from executions.worker.node import Node
 from tests.engine_driver import after
-from tests.executions_driver import claim, echo, failed, settle, started
+from tests.executions_driver import carry, claim, echo, failed, settle, started
 from tests.stubs.web_stub import WebStub
 from workflows.definition.monitoring import EVENTS
 
@@ -37,7 +36,7 @@ def bodies(execution: Execution) -> list[dict[str, Any]]:
 # --- what they say ---
 def test_the_documented_fields() -> None:
     execution = started(monitoring={"webhook_url": URL})
-    Node(threads=1).carry(execution.pk)
+    carry(execution)
     first, last = bodies(execution)
     assert [body["type"] for body in (first, last)] == ["execution.started", "execution.completed"]
     assert set(last) == {"type", "timestamp", "sequence", "data"}
@@ -144,7 +143,7 @@ def sent(monitoring: dict[str, Any] | None = None) -> list[tuple[str, dict[str, 
         stub.page("/hook", "thanks")
         webhook = {"url": stub.url("/hook")} | (monitoring or {})
         execution = started(echo("a", "ünïcode 💥"), monitoring={"webhook": webhook})
-        Node(threads=1).carry(execution.pk)
+        carry(execution)
         jobs.deliver(execution.pk)
         assert len(stub.requests) == 2
         return [(request.body.decode(), request.headers) for request in stub.requests]
@@ -199,7 +198,7 @@ def test_while_it_is_rotated_both_sign() -> None:
 
 def test_each_try_has_a_timestamp_and_a_signature_of_its_own() -> None:
     execution = started(echo("a"), monitoring={"webhook": {"url": URL, "events": ["completed"], "secret": SECRET}})
-    Node(threads=1).carry(execution.pk)
+    carry(execution)
     seen: list[tuple[bytes, dict[str, str]]] = []
 
     def refuse(url: str, body: bytes, headers: Any) -> deliveries.Answer:

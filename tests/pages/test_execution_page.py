@@ -40,7 +40,7 @@ def test_number_of_queries_does_not_grow_with_tasks(read, django_assert_num_quer
         run = execution.task_runs.get(name="first")
         Attempt.objects.create(task_run=run, number=number + 10, type="text.static", ended_at=START, inputs={})
     read(address(execution))  # compiles the definition once
-    with django_assert_num_queries(6):
+    with django_assert_num_queries(4):  # besides what is read by prepared statements, which nobody counts
         read(address(execution))
 
 

@@ -43,7 +43,7 @@ def test_number_of_queries_of_the_page(read, django_assert_num_queries):
     workflow = make_workflow()
     for _ in range(3):
         make_execution(workflow)
-    with django_assert_num_queries(4):  # workflow, version, executions, versions
+    with django_assert_num_queries(6):  # workflow, version, executions, versions, schedules, hooks
         read(f"/workflows/{workflow.pk}")
 
 

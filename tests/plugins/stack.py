@@ -1,4 +1,4 @@
-"""A real installation for a test: gunicorn and ``manage.py worker`` as processes, on a fresh database of either kind.
+"""A real installation for a test: web server and ``manage.py worker`` as processes, on a fresh database of either kind.
 
 ``live_stack`` is one of its own, ``shared_stack`` one for all tests of a pytest process that only add to it, and
 ``make_stack`` makes one with other settings. ``stack.get``, ``stack.post`` call its API; ``stack.kill_workers()`` is ``kill -9``
@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -54,13 +54,20 @@ def tree(pid: int) -> list[psutil.Process]:
         return []
 
 
-def wait_until(condition: Callable[[], object], *, timeout: float, what: str) -> None:
-    """Look every 50 ms; fail the test after ``timeout`` seconds."""
+def signal_all(pids: Iterable[int], number: signal.Signals) -> None:
+    """Send a signal to those that are still there: SIGSTOP pauses, SIGCONT lets go on."""
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
+
+
+def wait_until(condition: Callable[[], object], *, timeout: float, what: str, every: float = 0.05) -> None:
+    """Look ``every`` so many seconds; fail the test after ``timeout`` seconds."""
     end = time.monotonic() + timeout
     while not condition():
         if time.monotonic() > end:
             pytest.fail(f"not within {timeout:g} s: {what}")
-        time.sleep(0.05)
+        time.sleep(every)
 
 
 class Stack:
@@ -78,6 +85,10 @@ class Stack:
             "PYTHONPATH": str(ROOT),
             **environment,
         }
+        #: What is started, and what of it has an environment or a process group of its own (0: a new one).
+        self.commands = {"web": web_command("127.0.0.1", self.port), "worker": worker_command()}
+        self.own_environment: dict[str, Mapping[str, str]] = {}
+        self.process_group: int | None = None
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self._http = requests.Session()
         self._http.trust_env = False
@@ -124,7 +135,7 @@ class Stack:
 
     def restart(self) -> None:
         """Start what is not running (any more), and wait until ``/readyz`` says that it works."""
-        for name, command in {"web": web_command("127.0.0.1", self.port), "worker": worker_command()}.items():
+        for name, command in self.commands.items():
             if name not in self.processes or self.processes[name].poll() is not None:
                 self._launch(name, command)
         self.wait_until_ready()
@@ -146,11 +157,27 @@ class Stack:
 
     def kill_workers(self) -> None:
         """``kill -9`` of every worker process at once."""
-        self._kill("worker")
+        self.kill("worker")
 
     def kill_web(self) -> None:
         """``kill -9`` of the web server and all its processes."""
-        self._kill("web")
+        self.kill("web")
+
+    def kill(self, name: str) -> None:
+        """``kill -9`` of a program and all its processes at once."""
+        processes = tree(self.processes[name].pid)
+        # All stand still first, so that no parent replaces a child that was killed before it.
+        for number in (signal.SIGSTOP, signal.SIGKILL):
+            signal_all((process.pid for process in processes), number)
+        self.processes[name].wait()
+        psutil.wait_procs(processes, timeout=STOP_TIMEOUT)
+
+    def end(self, name: str) -> int:
+        """SIGTERM to a program, which is not to be started again; its exit code."""
+        del self.commands[name]
+        process = self.processes.pop(name)
+        process.terminate()
+        return process.wait(STOP_TIMEOUT)
 
     def manage(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run a management command on this installation."""
@@ -170,6 +197,7 @@ class Stack:
         known = [process for popen in self.processes.values() for process in tree(popen.pid)]
         for popen in self.processes.values():
             popen.terminate()
+        signal_all((process.pid for process in known), signal.SIGCONT)  # what a test paused hears nothing else
         _, alive = psutil.wait_procs(known, timeout=STOP_TIMEOUT)
         for process in alive:
             with contextlib.suppress(psutil.NoSuchProcess):
@@ -177,20 +205,17 @@ class Stack:
         for popen in self.processes.values():
             popen.wait()
 
-    def _kill(self, name: str) -> None:
-        processes = tree(self.processes[name].pid)
-        # All stand still first, so that no parent replaces a child that was killed before it.
-        for number in (signal.SIGSTOP, signal.SIGKILL):
-            for process in processes:
-                with contextlib.suppress(psutil.NoSuchProcess):
-                    process.send_signal(number)
-        self.processes[name].wait()
-        psutil.wait_procs(processes, timeout=STOP_TIMEOUT)
-
     def _launch(self, name: str, command: list[str]) -> None:
+        environment = self.environment | dict(self.own_environment.get(name, {}))
         with (self.folder / f"{name}.log").open("ab") as log:
             self.processes[name] = subprocess.Popen(
-                command, env=self.environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=ROOT
+                command,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=ROOT,
+                process_group=self.process_group,
             )
 
     def _start_voice(self) -> None:
@@ -274,7 +299,7 @@ def shared_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that start processes run one after the other in three lines, each in one process of pytest-xdist.
+    """Tests that start processes run one after the other in four lines, each in one process of pytest-xdist.
 
     So they share a stack where they can, and at most as many stacks as cores are at work.
     """
@@ -282,5 +307,5 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if item.get_closest_marker("browser"):
             item.add_marker(pytest.mark.xdist_group("browser"))
         elif item.get_closest_marker("processes"):
-            line = "processes" if item.path.parent.name == "processes" else "installation"
+            line = item.path.parent.name if item.path.parent.name in {"processes", "faults"} else "installation"
             item.add_marker(pytest.mark.xdist_group(line))

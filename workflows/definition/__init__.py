@@ -8,12 +8,16 @@ from __future__ import annotations
 
 from workflows.definition.canonical import canonical_json, definition_hash
 from workflows.definition.expressions import ExpressionError, Scope, Template
+from workflows.definition.form import check_form, read_form
+from workflows.definition.found import find_field
 from workflows.definition.inputs import check_inputs
 from workflows.definition.model import (
     Catalogue,
     Checked,
+    Concurrency,
     Definition,
     Fallback,
+    ForEach,
     Input,
     Output,
     Rename,
@@ -27,20 +31,24 @@ from workflows.definition.rendering import (
     MissingThrough,
     OutputError,
     check_condition,
+    concurrency_key,
     evaluate_outputs,
+    items_of,
     rename_outputs,
     render_inputs,
 )
 from workflows.definition.schema import parse
-from workflows.definition.typecheck import Checker, find_field
+from workflows.definition.typecheck import Checker
 from workflows.definition.values import fits
 
 __all__ = [
     "Catalogue",
     "Checked",
+    "Concurrency",
     "Definition",
     "ExpressionError",
     "Fallback",
+    "ForEach",
     "Input",
     "MissingThrough",
     "Output",
@@ -53,14 +61,18 @@ __all__ = [
     "canonical_json",
     "check",
     "check_condition",
+    "check_form",
     "check_inputs",
     "check_labels",
     "check_monitoring",
+    "concurrency_key",
     "definition_hash",
     "evaluate_outputs",
     "find_field",
     "fits",
+    "items_of",
     "plan_of",
+    "read_form",
     "rename_outputs",
     "render_inputs",
 ]

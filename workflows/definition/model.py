@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from dataflow.lib.errors import Problem
 from tasks_lib.base import MISSING, JsonValue, TaskType, ValueType
@@ -77,12 +78,38 @@ class Rename:
     source: str
 
 
+OnItemFailure = Literal["fail", "null", "drop"]
+OnLimit = Literal["queue", "reject", "cancel_running"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ForEach:
+    """A task that runs once for each item of a list, at most ``concurrency`` items at a time.
+
+    An item that failed fails the task, gives ``None`` in each list of outputs, or is left out of them.
+    """
+
+    items: Template
+    concurrency: int = 10
+    on_item_failure: OnItemFailure = "fail"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Concurrency:
+    """At most ``limit`` executions of the workflow with the same key run at a time; without a key, of all of them."""
+
+    limit: int
+    key: Template | None = None
+    on_limit: OnLimit = "queue"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
     """A task. ``type`` and the names in ``inputs`` are current ones, ``spelled_type`` is what the document says.
 
     ``dependencies`` are the tasks it waits for: ``depends_on`` or the task before it, and all it refers to.
-    ``timeout`` is in seconds for one try, ``None`` for the type's own.
+    ``timeout`` is in seconds for one try, ``None`` for the type's own. With ``for_each``, inputs, retry, fallback and
+    renames are those of an item, while ``condition`` and ``continue_on_failure`` are for the task as a whole.
     """
 
     name: str
@@ -91,6 +118,7 @@ class Task:
     inputs: Mapping[str, Template]
     dependencies: tuple[str, ...] = ()
     condition: Template | None = None
+    for_each: ForEach | None = None
     retry: Retry = NO_RETRY
     timeout: float | None = None
     fallback: Fallback | None = None
@@ -110,7 +138,11 @@ class Output:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Definition:
-    """A definition without problems. ``tasks`` are in the order of the document; ``timeout`` is in seconds."""
+    """A definition without problems. ``tasks`` are in the order of the document; ``timeout`` is in seconds.
+
+    ``places`` and ``dependents`` follow from ``tasks``: the place of each task by its name, and the tasks that depend
+    on it, in the order of the document.
+    """
 
     title: str
     description: str
@@ -120,6 +152,21 @@ class Definition:
     monitoring: Mapping[str, JsonValue] | None = None
     timeout: float | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
+    concurrency: Concurrency | None = None
+    places: Mapping[str, int] = field(init=False, repr=False, compare=False)
+    dependents: Mapping[str, tuple[str, ...]] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Work out once what the engine asks for at every step."""
+        followers: dict[str, list[str]] = {task.name: [] for task in self.tasks}
+        for task in self.tasks:
+            for name in task.dependencies:
+                if name in followers:
+                    followers[name].append(task.name)
+        places = {task.name: index for index, task in enumerate(self.tasks)}
+        object.__setattr__(self, "places", MappingProxyType(places))
+        dependents = {name: tuple(names) for name, names in followers.items()}
+        object.__setattr__(self, "dependents", MappingProxyType(dependents))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

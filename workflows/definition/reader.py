@@ -93,6 +93,19 @@ class Reader:
         self.wrong(key, "a boolean")
         return default
 
+    def choice(self, key: str, choices: tuple[str, ...]) -> str:
+        """One of ``choices``; the first one when it is missing or wrong."""
+        value = self.value.get(key, choices[0])
+        if value in choices:
+            return str(value)
+        if isinstance(value, str):
+            known = ", ".join(map(shown, choices))
+            hint = self.report.nearest(value, choices)
+            self.report.problem(self.at(key), "not_in_enum", f"{shown(key)} must be one of {known}.", hint)
+        else:
+            self.wrong(key, "text")
+        return choices[0]
+
     def items(self, key: str, maximum: int, *, minimum: int = 0, required: bool = False) -> list[Any]:
         """The items of a list; no more than ``maximum`` of them are looked at."""
         if not self.has(key, required=required):

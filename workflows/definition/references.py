@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from tasks_lib.base import ValueType
 from workflows.definition.problems import Report, shown
-from workflows.definition.tokens import Path, spell
+from workflows.definition.tokens import INDEX, Path, spell
 from workflows.definition.values import FILE_FIELDS, named
 
 #: What `execution` and `workflow` have.
@@ -17,10 +17,15 @@ FIELDS: Mapping[str, Mapping[str, ValueType]] = {
 }
 CONDITION_ROOTS = ("inputs", "tasks", "execution", "workflow")
 TASK_ROOTS = (*CONDITION_ROOTS, "secrets")
+ITEM_ROOTS = (*TASK_ROOTS, "item", "index")
 OUTPUT_ROOTS = (*CONDITION_ROOTS, "outputs")
+KEY_ROOTS = ("inputs",)
+_ITEM_ONLY = "`item` and `index` are for inputs of a task with `for_each` only, not for its condition or its list."
 _ELSEWHERE = {
     "secrets": "Secrets can be used in inputs of tasks only.",
     "outputs": "Write `tasks.TASK.outputs.NAME`; `outputs.NAME` is for later outputs of the workflow.",
+    "item": _ITEM_ONLY,
+    "index": _ITEM_ONLY,
 }
 
 
@@ -33,23 +38,35 @@ class Place:
     outputs: Mapping[str, ValueType] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Outputs:
+    """The outputs of a task: those with a name, and the type of all others (``None``: it has no others)."""
+
+    named: Mapping[str, ValueType]
+    others: ValueType | None = None
+
+
 @dataclass(slots=True)
 class Names:
-    """Everything that references may mean. ``task_outputs`` is ``None`` for a task whose type is not known."""
+    """Everything that references may mean."""
 
     report: Report
     inputs: Mapping[str, ValueType]
-    task_outputs: Mapping[str, Mapping[str, ValueType] | None]
+    task_outputs: Mapping[str, Outputs]
     all_outputs: frozenset[str] = frozenset()
     used_inputs: set[str] = field(default_factory=set)
 
     def type_of(self, path: Path, place: Place) -> ValueType | None:
         """The type of the value at ``path``; ``None``, and a problem, when there is no such thing."""
         root = path[0]
+        if INDEX in path and "index" not in place.roots:
+            return self._unknown(path, place, "there is no `index` here", _ITEM_ONLY)
         if root not in place.roots:
             hint = _ELSEWHERE.get(str(root)) or self.report.nearest(root, place.roots)
             hint = hint or f"Expressions here know {', '.join(place.roots)}."
             return self._unknown(path, place, f"there is no {shown(root)} here", hint)
+        if root in ("item", "index"):
+            return self._deeper("any" if root == "item" else "number", path, 1, place)
         kinds = {"inputs": self._input, "tasks": self._task, "outputs": self._output, "secrets": self._secret}
         if known := kinds.get(str(root)):
             return known(path, place)
@@ -90,12 +107,17 @@ class Names:
             case (_, _, "outputs"):
                 return "object"
             case (_, _, "outputs", *_):
-                return "any" if known is None else self._member(path, 3, known, place, what="output")
-            case (_, _, str(name), *rest) if known and name in known:
+                return self._task_output(path, known, place)
+            case (_, _, str(name), *rest) if name in known.named:
                 hint = f"Did you mean {shown(spell(('tasks', task, 'outputs', name, *rest)))}?"
             case _:
                 hint = self.report.nearest(path[-1], ("outputs", "status"))
         return self._unknown(path, place, "a task has `outputs` and `status`", hint)
+
+    def _task_output(self, path: Path, known: Outputs, place: Place) -> ValueType | None:
+        if known.others is not None and path[3] not in known.named and isinstance(path[3], str):
+            return self._deeper(known.others, path, 4, place)
+        return self._member(path, 3, known.named, place, what="output")
 
     def _member(
         self, path: Path, depth: int, known: Mapping[str, ValueType], place: Place, what: str = "field"

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterable, Mapping
 
 from dataflow.lib.errors import TaskError
 from tasks_lib.base import MISSING, Field, JsonValue, TaskType, ValueType
 from workflows.definition.expressions import ExpressionError, Scope, Template
-from workflows.definition.model import Definition, Output, Rename
+from workflows.definition.model import Definition, ForEach, Output, Rename
 from workflows.definition.problems import kind, shown
 from workflows.definition.values import as_file, broken_checks, is_number, is_of_type, named, number_as_text
+
+#: Items of one ``for_each`` task.
+MAX_ITEMS = 100_000
+#: Characters of a concurrency key; a longer text stands in it by its hash.
+MAX_KEY = 200
 
 
 class MissingThrough(Exception):
@@ -57,12 +64,72 @@ def _render_input(one: Field, template: Template | None, scope: Scope) -> JsonVa
         if one.required:
             raise TaskError("validation", f"The input {shown(one.name)} is required, and its value is null.")
         return None
+    if type(value) is _EXACT.get(one.type) and not _has_checks(one):
+        return value
+    return _fitting(value, one)
+
+
+def _fitting(value: JsonValue, one: Field) -> JsonValue:
     value = convert(value, one.type)
     if not is_of_type(value, one.type):
         raise TaskError("validation", f"The input {shown(one.name)} must be {named(one.type)}, not {kind(value)}.")
     for _, detail in broken_checks(value, one):
         raise TaskError("validation", f"The input {shown(one.name)} {detail}")
     return value
+
+
+#: A value of exactly this Python type needs no conversion and is of the type. (A float may be infinite.)
+_EXACT: Mapping[str, type] = {"text": str, "number": int, "boolean": bool, "object": dict, "list": list}
+
+
+def _has_checks(one: Field) -> bool:
+    return bool(
+        one.enum
+        or one.max_length is not None
+        or one.min_length is not None
+        or one.minimum is not None
+        or one.maximum is not None
+    )
+
+
+def items_of(for_each: ForEach, scope: Scope) -> list[JsonValue]:
+    """The list that the task runs over; a plain reference gives the list itself, not a copy.
+
+    Raises ``ExpressionError`` (``validation`` for what is no list, ``too_large`` over ``MAX_ITEMS``), and
+    ``MissingThrough`` with the input name ``for_each`` when it comes from a task without outputs.
+    """
+    try:
+        value, missing = for_each.items.render_with_missing(scope)
+    except ExpressionError as error:
+        if error.missing and error.code == "expression":
+            raise MissingThrough(error.missing[0], "for_each") from None
+        raise ExpressionError(f"`for_each`: {error.message}", error.code, error.missing) from None
+    if value is None and missing:
+        raise MissingThrough(missing[0], "for_each")
+    if not isinstance(value, list):
+        raise ExpressionError(f"`for_each` must give a list, not {kind(value)}.", "validation")
+    if len(value) > MAX_ITEMS:
+        text = f"`for_each` runs over at most {MAX_ITEMS:,} items, not {len(value):,}. Split the list over executions."
+        raise ExpressionError(text, "too_large")
+    return value
+
+
+def concurrency_key(definition: Definition, inputs: Mapping[str, JsonValue]) -> str:
+    """The text of the workflow's concurrency key for an execution with these inputs, empty where there is no key.
+
+    What is not text is written as JSON. A text of more than ``MAX_KEY`` characters, or one that a database cannot
+    store, is given by its hash. Raises ``ExpressionError``.
+    """
+    if definition.concurrency is None or definition.concurrency.key is None:
+        return ""
+    try:
+        value = definition.concurrency.key.render({"inputs": inputs})
+    except ExpressionError as error:
+        raise ExpressionError(f"The concurrency key: {error.message}", error.code) from None
+    text = value if isinstance(value, str) else json.dumps(value, sort_keys=True, separators=(",", ":"))
+    data = text.encode("utf-8", "surrogatepass")
+    storable = "\0" not in text and not any("\ud800" <= character <= "\udfff" for character in text)
+    return text if len(text) <= MAX_KEY and storable else f"sha256:{hashlib.sha256(data).hexdigest()}"
 
 
 def convert(value: JsonValue, value_type: ValueType) -> JsonValue:
@@ -98,8 +165,9 @@ def evaluate_outputs(definition: Definition, scope: Scope) -> dict[str, JsonValu
     """
     done: dict[str, JsonValue] = {}
     null_through: dict[str, str] = {}
+    seen = {**scope, "outputs": done}  # each output sees those done before it
     for output in definition.outputs:
-        done[output.name] = _evaluate(output, {**scope, "outputs": done}, null_through)
+        done[output.name] = _evaluate(output, seen, null_through)
     return done
 
 
@@ -109,12 +177,12 @@ def _evaluate(output: Output, scope: Scope, null_through: dict[str, str]) -> Jso
         value, missing = output.value.render_with_missing(scope)
     except ExpressionError as error:
         raise OutputError(name, f"The output {shown(name)} cannot be evaluated: {error.message}") from None
-    inherited = [
-        null_through[str(path[1])]
-        for path in output.value.references
-        if path[0] == "outputs" and path[1:2] and path[1] in null_through
-    ]
     if value is None:
+        inherited = [
+            null_through[str(path[1])]
+            for path in output.value.references
+            if path[0] == "outputs" and path[1:2] and path[1] in null_through
+        ]
         if (cause := [*missing, *inherited]) or output.type == "any":
             if cause:
                 null_through[name] = cause[0]

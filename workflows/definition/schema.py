@@ -10,6 +10,7 @@ from typing import Any
 
 from dataflow.lib.errors import TASK_ERROR_CODES
 from tasks_lib.base import MISSING, JsonValue, ValueType
+from workflows.definition.bounds import DraftConcurrency, DraftForEach, parse_concurrency, parse_for_each
 from workflows.definition.model import NO_RETRY, Input, Retry
 from workflows.definition.monitoring import check_labels, check_monitoring
 from workflows.definition.patterns import compile_pattern
@@ -27,9 +28,9 @@ MAX_RETRIES = 100
 MAX_TYPE_NAME = 200
 MAX_CHECK_LENGTH = 100_000_000
 
-_WORKFLOW = ("title", "description", "inputs", "tasks", "outputs", "monitoring", "timeout", "labels")
+_WORKFLOW = ("title", "description", "inputs", "tasks", "outputs", "monitoring", "timeout", "labels", "concurrency")
 _CHECKS = ("enum", "minimum", "maximum", "min_length", "max_length", "pattern")
-_INPUT = ("name", "type", "description", "example", "required", "default", *_CHECKS)
+INPUT_FIELDS = ("name", "type", "description", "example", "required", "default", *_CHECKS)
 _TASK = (
     "name",
     "type",
@@ -37,6 +38,9 @@ _TASK = (
     "outputs",
     "depends_on",
     "condition",
+    "for_each",
+    "concurrency",
+    "on_item_failure",
     "retry",
     "timeout",
     "fallback",
@@ -74,6 +78,7 @@ class DraftTask:
     renames: list[Given] = field(default_factory=list)
     depends_on: list[Any] | None = None
     condition: JsonValue = MISSING
+    for_each: DraftForEach | None = None
     retry: Retry = NO_RETRY
     timeout: float | None = None
     fallback_type: str | None = None
@@ -105,6 +110,7 @@ class Draft:
     monitoring: dict[str, JsonValue] | None = None
     timeout: float | None = None
     labels: dict[str, str] = field(default_factory=dict)
+    concurrency: DraftConcurrency | None = None
 
 
 def parse(document: object, report: Report) -> Draft:
@@ -119,7 +125,7 @@ def parse(document: object, report: Report) -> Draft:
         timeout=reader.number("timeout", 0, MAX_SECONDS, positive=True),
     )
     for item, pointer in reader.objects("inputs", MAX_VALUES):
-        _parse_input(Reader(report, item, pointer, _INPUT, "An input"), draft)
+        parse_input(Reader(report, item, pointer, INPUT_FIELDS, "An input"), draft)
     tasks: dict[str, str] = {}
     for item, pointer in reader.objects("tasks", MAX_TASKS, minimum=1, required=True):
         draft.tasks.append(_parse_task(Reader(report, item, pointer, _TASK, "A task"), tasks, len(draft.tasks)))
@@ -138,9 +144,11 @@ def _parse_shared(reader: Reader, draft: Draft) -> None:
     if reader.has("labels"):
         reader.report.extend(check_labels(reader.value["labels"], reader.at("labels")))
         draft.labels = reader.value["labels"]
+    draft.concurrency = parse_concurrency(reader)
 
 
-def _parse_input(reader: Reader, draft: Draft) -> None:
+def parse_input(reader: Reader, draft: Draft) -> None:
+    """Read one input into ``draft``."""
     name = reader.name(draft.input_pointers)
     value_type = reader.value_type()
     found = len(reader.report.problems)
@@ -225,6 +233,7 @@ def _parse_task(reader: Reader, names: dict[str, str], index: int) -> DraftTask:
         renames=_parse_renames(reader),
         depends_on=_parse_depends_on(reader),
         condition=reader.value.get("condition", MISSING),
+        for_each=parse_for_each(reader),
         retry=_parse_retry(reader),
         timeout=reader.number("timeout", 0, MAX_SECONDS, positive=True),
         fallback_type=fallback_type,

@@ -15,6 +15,17 @@ from typing import NamedTuple
 MAX_EXPRESSION = 2_000
 MAX_NESTING = 50
 
+
+class _ItemIndex(int):
+    """The part of a path that is `[index]`: the number of the item, known when it is rendered."""
+
+    def __str__(self) -> str:
+        return "index"
+
+
+#: A list of one result for each item is read at the item's own place all the time: only that place is looked at.
+INDEX = _ItemIndex(-1)
+
 PathPart = str | int
 Path = tuple[PathPart, ...]
 
@@ -174,6 +185,8 @@ def _follow(tokens: Sequence[Token], position: int) -> tuple[Path, int]:
 
 
 def _constant(token: Token) -> PathPart | None:
+    if token.kind == "name" and token.text == "index":
+        return INDEX
     if token.kind == "number" and token.text.isdecimal() and len(token.text) <= _INDEX_DIGITS:
         return int(token.text)
     if (
@@ -187,19 +200,24 @@ def _constant(token: Token) -> PathPart | None:
 
 
 _PLAIN = re.compile(
-    r"""\s*([A-Za-z_]\w*)((?:\.[A-Za-z_]\w*|\[\d{1,9}\]|\["[^"\\\n\r]*"\]|\['[^'\\\n\r]*'\])+)\s*""", re.ASCII
+    r"""\s*([A-Za-z_]\w*)((?:\.[A-Za-z_]\w*|\[\d{1,9}\]|\[index\]|\["[^"\\\n\r]*"\]|\['[^'\\\n\r]*'\])+)\s*""", re.ASCII
 )
-_PART = re.compile(r"""\.([A-Za-z_]\w*)|\[(\d+)\]|\["([^"]*)"\]|\['([^']*)'\]""", re.ASCII)
+#: Roots that have a value of their own, for which CEL (and a copy of the value) is not needed.
+_WHOLE = frozenset({"item", "index"})
+_PART = re.compile(r"""\.([A-Za-z_]\w*)|\[(\d+|index)\]|\["([^"]*)"\]|\['([^']*)'\]""", re.ASCII)
 
 
 def plain_path(source: str) -> Path | None:
-    """The path when the expression is a plain one (``inputs.a``, ``tasks.x.outputs.y[0]["k"]``), else ``None``."""
+    """The path of a plain expression (``inputs.a``, ``tasks.x.outputs.y[0]["k"]``, ``item``), ``None`` for another."""
+    if source in _WHOLE:
+        return (source,)
     match = _PLAIN.fullmatch(source)
     if match is None:
         return None
     parts: list[PathPart] = [match.group(1)]
     for field, index, double, single in _PART.findall(match.group(2)):
-        parts.append(int(index) if index else field or double or single)
+        number = INDEX if index == "index" else int(index or 0)
+        parts.append(number if index else field or double or single)
     return tuple(parts)
 
 

@@ -3,45 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 
 from tasks_lib.base import MISSING, Field, JsonValue, TaskType, ValueType
+from workflows.definition.bounds import DraftForEach
 from workflows.definition.expressions import Template, compile_bare, compile_template
-from workflows.definition.graph import ancestors, cycles
-from workflows.definition.model import Catalogue, Definition, Fallback, Output, Rename, Task
+from workflows.definition.found import Found, find_field, inputs_hint
+from workflows.definition.model import Catalogue, Concurrency, Definition, Fallback, ForEach, Output, Rename
+from workflows.definition.order import check_order, graph_of
 from workflows.definition.problems import Report, at, kind, shown
-from workflows.definition.references import CONDITION_ROOTS, OUTPUT_ROOTS, TASK_ROOTS, Names, Place
+from workflows.definition.references import (
+    CONDITION_ROOTS,
+    ITEM_ROOTS,
+    KEY_ROOTS,
+    OUTPUT_ROOTS,
+    TASK_ROOTS,
+    Names,
+    Place,
+)
+from workflows.definition.rendering import MAX_ITEMS
 from workflows.definition.schema import Draft, DraftOutput, DraftTask, GivenInputs
+from workflows.definition.special import check_special
 from workflows.definition.tokens import spell
 from workflows.definition.values import check_literal, fits, named
 
-
-@dataclass(slots=True)
-class _Found:
-    """What was found out about a task."""
-
-    draft: DraftTask
-    type: TaskType | None
-    inputs: dict[str, Template] = field(default_factory=dict)
-    condition: Template | None = None
-    fallback: Fallback | None = None
-    fallback_type: TaskType | None = None
-    renames: tuple[Rename, ...] = ()
-    explicit: tuple[str, ...] = ()
-    mentioned: dict[str, str] = field(default_factory=dict)  # task name: pointer of the first mention
-
-
-def find_field(task_type: TaskType, name: str) -> Field | None:
-    """The input that ``name`` means: its name, an alias, or either without regard to case where only one is meant."""
-    for given in task_type.inputs:
-        if given.name == name:
-            return given
-    for given in task_type.inputs:
-        if name in given.aliases:
-            return given
-    lower = name.lower()
-    meant = [one for one in task_type.inputs if lower in (one.name.lower(), *(alias.lower() for alias in one.aliases))]
-    return meant[0] if len(meant) == 1 else None
+_LIST = Field(name="for_each", type="list", description="")
 
 
 class Checker:
@@ -49,14 +34,14 @@ class Checker:
 
     def __init__(self, draft: Draft, catalogue: Catalogue, report: Report) -> None:
         self.draft, self.catalogue, self.report = draft, catalogue, report
-        self.found = [_Found(task, self._task_type(task.type, at(task.pointer, "type"))) for task in draft.tasks]
+        self.found = [Found(task, self._task_type(task.type, at(task.pointer, "type"))) for task in draft.tasks]
         self.by_name = {one.draft.name: one for one in self.found if one.draft.name is not None}
         for one in self.found:
             one.renames = self._renames(one)
         self.names = Names(
             report,
             {one.name: one.type for one in draft.inputs},
-            {name: _outputs_of(one) for name, one in self.by_name.items()},
+            {name: one.outputs() for name, one in self.by_name.items()},
             frozenset(one.name for one in draft.outputs if one.name is not None),
         )
 
@@ -64,9 +49,10 @@ class Checker:
         """Check everything; the definition is there when the report has no problems."""
         for one in self.found:
             self._check_task(one)
-        graph = self._graph()
-        self._check_order(graph)
+        graph = graph_of(self.by_name)
+        check_order(self.report, self.by_name, graph)
         outputs = self._outputs()
+        concurrency = self._concurrency()
         self._warn()
         if self.report.problems:
             return None
@@ -74,11 +60,12 @@ class Checker:
             title=self.draft.title,
             description=self.draft.description,
             inputs=tuple(self.draft.inputs),
-            tasks=tuple(_task(one, graph) for one in self.found),
+            tasks=tuple(one.as_task(graph) for one in self.found),
             outputs=outputs,
             monitoring=self.draft.monitoring,
             timeout=self.draft.timeout,
             labels=self.draft.labels,
+            concurrency=concurrency,
         )
 
     def _task_type(self, name: str | None, pointer: str) -> TaskType | None:
@@ -92,9 +79,11 @@ class Checker:
 
     # Tasks
 
-    def _check_task(self, one: _Found) -> None:
+    def _check_task(self, one: Found) -> None:
         draft = one.draft
         one.inputs = self._given(draft.inputs, one.type, at(draft.pointer, "inputs"), one)
+        if draft.for_each is not None and draft.for_each.value is not MISSING:
+            one.for_each = self._for_each(draft.for_each, at(draft.pointer, "for_each"), one)
         if draft.condition is not MISSING:
             one.condition = self._condition(draft.condition, at(draft.pointer, "condition"), one)
         if draft.fallback_type is not None:
@@ -129,36 +118,39 @@ class Checker:
         else:
             self.report.problem(pointer, "duplicate_name", f"The task {shown(name)} is listed twice.")
 
-    def _given(self, given: GivenInputs, task_type: TaskType | None, pointer: str, one: _Found) -> dict[str, Template]:
+    def _given(self, given: GivenInputs, task_type: TaskType | None, pointer: str, one: Found) -> dict[str, Template]:
         """The templates by current input name; every value is compiled even when the type is not known."""
         inputs: dict[str, Template] = {}
-        seen: set[str] = set()
+        pointers: dict[str, str] = {}
+        roots = TASK_ROOTS if one.draft.for_each is None else ITEM_ROOTS
         for item in given.values:
             wanted = None if task_type is None else find_field(task_type, item.name)
             if task_type is not None and wanted is None:
                 known = [name for one_field in task_type.inputs for name in (one_field.name, *one_field.aliases)]
-                hint = self.report.nearest(item.name, known) or _inputs_hint(task_type)
+                hint = self.report.nearest(item.name, known) or inputs_hint(task_type)
                 detail = f"The task type {shown(task_type.name)} has no input {shown(item.name)}."
                 self.report.problem(item.pointer, "unknown_input", detail, hint)
-            elif wanted is not None and wanted.name in seen:
+            elif wanted is not None and wanted.name in pointers:
                 detail = f"The input {shown(wanted.name)} is given more than once."
                 self.report.problem(item.pointer, "duplicate_input", detail)
                 wanted = None
-            template = self._template(item.value, Place(item.pointer, TASK_ROOTS), wanted, one)
+            template = self._template(item.value, Place(item.pointer, roots), wanted, one)
             if wanted is None or item.value is None:  # null: as if it were not given
                 continue
-            seen.add(wanted.name)
+            pointers[wanted.name] = item.pointer
             if template is not None:
                 inputs[wanted.name] = template
         if task_type is None or not given.complete:
             return inputs
         for missing in task_type.inputs:
-            if missing.required and missing.default is MISSING and missing.name not in seen:
+            if missing.required and missing.default is MISSING and missing.name not in pointers:
                 detail = f"The task type {shown(task_type.name)} needs the input {shown(missing.name)}."
                 self.report.problem(at(pointer, missing.name), "missing_input", detail, missing.description)
+        if len(inputs) == len(pointers):
+            check_special(task_type.name, inputs, pointers, pointer, self.report)
         return inputs
 
-    def _renames(self, one: _Found) -> tuple[Rename, ...]:
+    def _renames(self, one: Found) -> tuple[Rename, ...]:
         if one.type is None:
             return ()
         known = {output.name for output in one.type.outputs}
@@ -168,10 +160,10 @@ class Checker:
             if template is None:
                 continue
             path = (template.expression.path if template.expression is not None else None) or ()
-            if path[:1] != ("outputs",) or path[2:] or not path[1:]:
+            if path[:1] != ("outputs",) or len(path) != 2 or not isinstance(path[1], str):
                 hint = f"Write {{{{outputs.NAME}}}} with an output of {shown(one.type.name)}."
                 self.report.problem(at(item.pointer, "value"), "invalid_rename", "A rename names one output.", hint)
-            elif path[1] not in known:
+            elif path[1] not in known and not one.type.any_outputs:
                 hint = self.report.nearest(path[1], known) or f"It has {', '.join(map(shown, sorted(known)))}."
                 detail = f"The task type {shown(one.type.name)} has no output {shown(path[1])}."
                 self.report.problem(at(item.pointer, "value"), "unknown_reference", detail, hint)
@@ -179,13 +171,13 @@ class Checker:
                 detail = f"The task type already has an output {shown(item.name)}."
                 self.report.problem(at(item.pointer, "name"), "duplicate_name", detail)
             else:
-                renames.append(Rename(name=item.name, source=str(path[1])))
+                renames.append(Rename(name=item.name, source=path[1]))
         return tuple(renames)
 
     # Templates
 
     def _template(
-        self, value: JsonValue, place: Place, wanted: Field | None, one: _Found | None, value_type: ValueType = "any"
+        self, value: JsonValue, place: Place, wanted: Field | None, one: Found | None, value_type: ValueType = "any"
     ) -> Template | None:
         template = compile_template(value, place.pointer, self.report)
         if template is None:
@@ -199,7 +191,7 @@ class Checker:
         self._check_fit(template, types, target, place.pointer)
         return template
 
-    def _check_references(self, template: Template, place: Place, one: _Found | None) -> dict[str, ValueType | None]:
+    def _check_references(self, template: Template, place: Place, one: Found | None) -> dict[str, ValueType | None]:
         types: dict[str, ValueType | None] = {}
         for path in sorted(template.references, key=spell):
             types[spell(path)] = self.names.type_of(path, place)
@@ -228,7 +220,7 @@ class Checker:
             detail = f"This is {named(source)}; {named(target)} is wanted here."
             self.report.problem(pointer, "type_mismatch", detail)
 
-    def _condition(self, value: JsonValue, pointer: str, one: _Found) -> Template | None:
+    def _condition(self, value: JsonValue, pointer: str, one: Found) -> Template | None:
         place = Place(pointer, CONDITION_ROOTS)
         if not isinstance(value, bool | str):
             self.report.problem(pointer, "wrong_type", f"`condition` must be an expression, not {kind(value)}.")
@@ -248,50 +240,33 @@ class Checker:
             self._check_fit(template, types, "boolean", pointer)
         return template
 
-    # Order
+    def _for_each(self, given: DraftForEach, pointer: str, one: Found) -> ForEach | None:
+        template = self._template(given.value, Place(pointer, CONDITION_ROOTS), _LIST, one)
+        if template is None:
+            return None
+        if isinstance(given.value, list) and len(given.value) > MAX_ITEMS:
+            detail = f"`for_each` runs over at most {MAX_ITEMS:,} items, not {len(given.value):,}."
+            self.report.problem(pointer, "too_many", detail, "Split the list over several executions.")
+        return ForEach(items=template, concurrency=given.concurrency, on_item_failure=given.on_item_failure)
 
-    def _graph(self) -> dict[str, tuple[str, ...]]:
-        """What each task waits for: what it says, then what it refers to, in the order of the document."""
-        graph = {}
-        for name, one in self.by_name.items():
-            mentioned = sorted(one.mentioned, key=lambda other: self.by_name[other].draft.index)
-            graph[name] = tuple(dict.fromkeys([*one.explicit, *(other for other in mentioned if other != name)]))
-        return graph
+    def _concurrency(self) -> Concurrency | None:
+        given = self.draft.concurrency
+        if given is None:
+            return None
+        key = None if given.key is MISSING else self._concurrency_key(given.key, "/concurrency/key")
+        return Concurrency(limit=given.limit, key=key, on_limit=given.on_limit)
 
-    def _check_order(self, graph: Mapping[str, tuple[str, ...]]) -> None:
-        waits: dict[str, list[str]] = {}
-        for name, one in self.by_name.items():
-            explicit = frozenset(one.explicit)
-            waits[name] = [other for other in graph[name] if other in explicit or self._comes_before(other, one)]
-        for cycle in cycles(waits):
-            first = self.by_name[cycle[0]].draft
-            detail = f"These tasks wait for each other: {' → '.join(map(shown, [*cycle[:10], cycle[0]]))}."
-            hint = "A task without `depends_on` waits for the one before it; give it `[]` to wait for nothing."
-            given = first.depends_on is not None
-            self.report.problem(at(first.pointer, "depends_on") if given else first.pointer, "cycle", detail, hint)
-        self._check_forward_references(waits)
-
-    def _check_forward_references(self, waits: Mapping[str, list[str]]) -> None:
-        """A task may refer to one that comes after it only when it waits for it by ``depends_on``."""
-        position = {name: index for index, name in enumerate(waits)}
-        above: Mapping[str, int] | None = None
-        for name, one in self.by_name.items():
-            for other, pointer in one.mentioned.items():
-                if self._comes_before(other, one):
-                    continue
-                above = ancestors(waits) if above is None else above  # costly, and seldom needed
-                if other == name:
-                    self.report.problem(pointer, "cycle", f"The task {shown(name)} cannot refer to itself.")
-                elif not above.get(name, -1) >> position[other] & 1:
-                    detail = f"The task {shown(other)} comes after {shown(name)}, which refers to it."
-                    hint = (
-                        f"Move it before {shown(name)}; or let {shown(name)} wait for it by `depends_on`, and give it "
-                    )
-                    hint += "`depends_on` of its own (`[]`: it waits for nothing), so that it does not wait in turn."
-                    self.report.problem(pointer, "reference_order", detail, hint)
-
-    def _comes_before(self, other: str, one: _Found) -> bool:
-        return self.by_name[other].draft.index < one.draft.index
+    def _concurrency_key(self, text: str, pointer: str) -> Template | None:
+        compiled = compile_template if "{{" in text else compile_bare
+        template = compiled(text.strip(), pointer, self.report)
+        if template is None:
+            return None
+        types = self._check_references(template, Place(pointer, KEY_ROOTS), None)
+        self._check_fit(template, types, "any", pointer)
+        if template.expression is not None and "file" in types.values() and template.expression.path is not None:
+            hint = "Use a field of it, such as `.file_id`."
+            self.report.problem(pointer, "type_mismatch", "A file cannot be a key.", hint)
+        return template
 
     # Outputs and warnings
 
@@ -338,7 +313,9 @@ class Checker:
                 detail = f"{what} refers to the task {shown(path[1])}, which never runs: its condition is false."
                 self.report.warn(pointer, "unreachable_output", detail)
 
-    def _warn_fallback(self, found: _Found, task_type: TaskType, fallback: TaskType) -> None:
+    def _warn_fallback(self, found: Found, task_type: TaskType, fallback: TaskType) -> None:
+        if fallback.any_outputs:
+            return
         there = {output.name: output.type for output in fallback.outputs}
         lacking = [
             output.name
@@ -348,39 +325,6 @@ class Checker:
         for name in lacking:
             detail = f"The fallback {shown(fallback.name)} has no fitting output {shown(name)}; it will be null."
             self.report.warn(at(found.draft.pointer, "fallback", "task"), "fallback_output_missing", detail)
-
-
-def _task(one: _Found, graph: Mapping[str, tuple[str, ...]]) -> Task:
-    assert one.draft.name is not None
-    assert one.draft.type is not None
-    assert one.type is not None
-    return Task(
-        name=one.draft.name,
-        type=one.type.name,
-        spelled_type=one.draft.type,
-        inputs=one.inputs,
-        dependencies=graph[one.draft.name],
-        condition=one.condition,
-        retry=one.draft.retry,
-        timeout=one.draft.timeout,
-        fallback=one.fallback,
-        continue_on_failure=one.draft.continue_on_failure,
-        renames=one.renames,
-    )
-
-
-def _outputs_of(one: _Found) -> dict[str, ValueType] | None:
-    """The outputs of a task and their types, renamed ones too; ``None`` when its type is not known."""
-    if one.type is None:
-        return None
-    known = {output.name: output.type for output in one.type.outputs}
-    return known | {rename.name: known[rename.source] for rename in one.renames}
-
-
-def _inputs_hint(task_type: TaskType) -> str:
-    return (
-        f"It has {', '.join(shown(one.name) for one in task_type.inputs)}." if task_type.inputs else "It has no inputs."
-    )
 
 
 def _conversion(source: ValueType, target: ValueType, template: Template) -> str:

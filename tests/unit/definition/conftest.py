@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from tasks_lib.base import Field, JsonValue, TaskContext, TaskType
+from tasks_lib.types.flow_approval import FlowApproval
+from tasks_lib.types.flow_wait import FlowWait
 from workflows.definition import Checked, check
 
 CheckTasks = Callable[..., Checked]
@@ -125,7 +127,19 @@ class Shop(_Type):
     outputs = ()
 
 
+class Child(_Type):
+    """Gives outputs that nobody knows beforehand, and one that everybody does."""
+
+    name = "workflow.run"
+    inputs = (text("workflow_id", required=True), Field(name="inputs", type="object", description=""))
+    outputs = (Field(name="number", type="number", description=""),)
+    any_outputs = True
+
+
 TYPES = (
+    Child,
+    FlowWait,
+    FlowApproval,
     Static,
     Reverse,
     Echo,

@@ -9,6 +9,7 @@ import pytest
 
 from workflows.definition import Checked, plan_of
 
+ITEM_ONLY = "`item` and `index` are for inputs of a task with `for_each` only, not for its condition or its list."
 CheckTasks = Callable[..., Checked]
 INPUTS = [
     {"name": f"a_{kind}", "type": kind} for kind in ("text", "number", "boolean", "file", "object", "list", "any")
@@ -100,8 +101,9 @@ def test_other_templates_are_checked_as_far_as_they_can_be(
         ("secrets", "unknown_reference", "Write `secrets.NAME`."),
         ("secrets.a.b", "unknown_reference", "Write `secrets.NAME`."),
         ("outputs.x", "unknown_reference", "Write `tasks.TASK.outputs.NAME`; `outputs.NAME` is for later outputs of the workflow."),
-        ("item", "unknown_reference", "Expressions here know inputs, tasks, execution, workflow, secrets."),
-        ("index + 1", "unknown_reference", ""),
+        ("item", "unknown_reference", ITEM_ONLY),
+        ("items", "unknown_reference", "Expressions here know inputs, tasks, execution, workflow, secrets."),
+        ("index + 1", "unknown_reference", ITEM_ONLY),
         ("inputs.a_list.map(x, x)", "expression_macro", ""),
         ("1 +", "expression_syntax", ""),
         ("", "expression_syntax", ""),

@@ -1,0 +1,1 @@
+"""Database backends of the web processes: Django's own, with less to do for each request."""

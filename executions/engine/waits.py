@@ -1,0 +1,58 @@
+"""How the waits of tasks end: a time that has come, a child that has ended, a timeout."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from dataflow.lib.errors import TaskError
+from executions.engine.outcomes import complete, fail
+from executions.engine.run import EndedChild, Run
+from executions.engine.state import ExecutionStatus, TaskState
+from workflows.definition import rename_outputs
+
+
+def retry_is_due(run: Run, state: TaskState) -> bool:
+    """Whether a task waits for its retry no more: it can start."""
+    return state.waits_for == "retry" and _time_has_come(run, state)
+
+
+def is_over(run: Run, state: TaskState) -> bool:
+    """Whether the wait for a time, a person or a child has ended by itself. An approval ends by hand, or in time."""
+    if state.waits_for == "retry":
+        return False
+    return _time_has_come(run, state) or state.name in run.children
+
+
+def end(run: Run, state: TaskState) -> None:
+    """What follows from a wait that is over."""
+    assert state.waiting is not None
+    child = run.children.get(state.name)
+    if state.waits_for == "timer":
+        _complete(run, state, state.waiting.get("outputs") or {})
+    elif child is not None:
+        _child_ended(run, state, child)
+    else:
+        what = {"approval": "Nobody decided", "child": "The other execution did not end"}[state.waits_for]
+        fail(run, state, TaskError("timeout", f"{what} in time."), jitter=0.0)
+
+
+def _child_ended(run: Run, state: TaskState, child: EndedChild) -> None:
+    if child.status is ExecutionStatus.COMPLETED:
+        _complete(run, state, child.outputs or {})
+        return
+    error = child.error or {}
+    message = f"Execution {state.child} is {child.status}: {error.get('message', '')}"
+    code = "cancelled" if child.status is ExecutionStatus.CANCELLED else "dependency_failed"
+    # A new child is worth a try where the child's own failure was a passing one.
+    retryable = bool(error.get("retryable"))
+    fail(run, state, TaskError(code, message, retryable=retryable, details={"error": error}), jitter=0.0)
+
+
+def _complete(run: Run, state: TaskState, outputs: Mapping[str, Any]) -> None:
+    renames = run.definition_of(state.name).renames
+    complete(run, state, rename_outputs(renames, dict(outputs)) if renames else outputs)
+
+
+def _time_has_come(run: Run, state: TaskState) -> bool:
+    return state.due_at is not None and state.due_at <= run.now

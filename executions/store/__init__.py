@@ -1,0 +1,49 @@
+"""The one writer of executions and task runs.
+
+A step is one conditional write: it holds only if nobody changed the execution since it was read (``revision``), and
+brings everything that belongs together: the end of a try with what it makes ready, the events, webhook deliveries,
+children, and the bell. Whoever finds the execution changed reads it again under a lock.
+"""
+
+from __future__ import annotations
+
+from executions.store.accepting import create
+from executions.store.byhand import cancel, cancel_orphans, fail, give_files, note_progress, renew_leases
+from executions.store.neighbours import wake_parked
+from executions.store.reading import load, seconds_to_next, take
+from executions.store.rows import Loaded
+from executions.store.saving import Stale, save, shown_inputs
+from executions.store.steps import (
+    EndOfTry,
+    FilesMissing,
+    advance,
+    look_after,
+    settle,
+    step,
+    take_back,
+)
+
+__all__ = [
+    "EndOfTry",
+    "FilesMissing",
+    "Loaded",
+    "Stale",
+    "advance",
+    "cancel",
+    "cancel_orphans",
+    "create",
+    "fail",
+    "give_files",
+    "load",
+    "look_after",
+    "note_progress",
+    "renew_leases",
+    "save",
+    "seconds_to_next",
+    "settle",
+    "shown_inputs",
+    "step",
+    "take",
+    "take_back",
+    "wake_parked",
+]

@@ -1,0 +1,55 @@
+"""Accepts executions: committed, in the order they are to begin, with their first event."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from django.db import connection
+
+from dataflow.lib.fields import dump_json
+from executions import queue
+from executions.database import database_now, rows_of, writing
+from executions.models import Event, Execution
+from executions.store import statements
+
+_JSON = frozenset({"inputs", "outputs", "stored", "error", "labels", "monitoring"})
+
+
+def create(row: Execution) -> None:
+    """Insert an execution with its first event and tell the workers: one statement on PostgreSQL.
+
+    ``row.wake_at`` may say when it is to begin. Among those that could begin, a higher ``priority`` goes first, then
+    the earlier ``pick_at``: the time of arrival, later by a second for each execution of the same workflow that
+    waits already. So a workflow with a thousand waiting does not hold up another's first.
+    """
+    row.sequence = 1
+    if connection.vendor == "sqlite":
+        with writing():
+            _insert_on_sqlite(row)
+    else:
+        _insert_on_postgresql(row)
+    row._state.adding = False  # noqa: SLF001 - as Model.save does
+    row._state.db = connection.alias  # noqa: SLF001 - the same
+    if not queue.notifies():
+        queue.ring(row.pk)
+
+
+def _insert_on_postgresql(row: Execution) -> None:
+    values: dict[str, Any] = {}
+    for name in statements.ACCEPTED_COLUMNS:
+        value = getattr(row, name)
+        values[name] = dump_json(value) if name in _JSON and value is not None else value
+    values |= {"wake_at": row.wake_at, "channels": queue.channels(work=True, ended=False)}
+    found = rows_of(statements.ACCEPT_POSTGRESQL, values)
+    row.created_at, row.wake_at, row.pick_at = found[0][:3]
+
+
+def _insert_on_sqlite(row: Execution) -> None:
+    now = database_now()
+    rank = rows_of(statements.COUNT_RANK, [row.workflow_id])[0][0]
+    row.created_at = now
+    row.pick_at = row.wake_at or now + timedelta(seconds=rank)
+    row.wake_at = row.wake_at or now
+    row.save(force_insert=True)
+    Event.objects.create(execution=row, sequence=1, type="execution.created", at=now)

@@ -1,0 +1,220 @@
+"""Writes what a step made of an execution: in one statement where nothing but the execution itself is concerned."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db import connection
+
+from dataflow.lib.fields import dump_json
+from executions import files, queue, webhooks
+from executions.database import Clock, rows_of, stamp, writing
+from executions.engine.planner import can_start
+from executions.engine.run import EndedTry, Run
+from executions.engine.state import Items, TaskState
+from executions.models import Attempt, Event, TaskRun
+from executions.store import accepting, neighbours, statements
+from executions.store.rows import Loaded
+
+#: Inputs are kept to be looked at; a longer value is cut.
+SHOWN_CHARACTERS = 64 * 1024
+#: A worker that looks this seldom is told of what is due sooner.
+_SOON = timedelta(seconds=queue.LISTEN_SECONDS)
+
+
+class Stale(Exception):
+    """Somebody else changed the execution since it was read: nothing was written. Read it again."""
+
+
+def save(loaded: Loaded, *, wake_at: datetime | None = None, held: bool = False) -> None:
+    """Write what changed, and tell whom it concerns. Raises ``Stale``; then nothing was written.
+
+    ``wake_at`` is when a worker should look again besides what follows from the run itself. ``held``: the caller goes
+    on with it at once, and others need to look only if it dies.
+    """
+    run = loaded.run
+    due = None if loaded.is_parked else next_look(run, also=wake_at, held=held)
+    _take_over(loaded)
+    events = _events(loaded)
+    wanted = webhooks.wanted_of(loaded.row, events)
+    if wanted or run.ended_tries or loaded.children or _concerns_others(loaded):
+        with writing():
+            tries = _ended_tries(loaded)
+            _write(loaded, due, events)
+            Attempt.objects.bulk_create(tries)
+            for child in loaded.children:
+                accepting.create(child)
+            webhooks.queue_deliveries(loaded.row, run, wanted)
+            if run.status.ended:
+                neighbours.tell_of_end(loaded.row, run.now)
+    elif connection.vendor == "sqlite" or not queue.notifies():
+        with writing():
+            _write(loaded, due, events)
+    else:
+        _write(loaded, due, events)
+    loaded.row.sequence += len(events)
+    loaded.row.revision += 1
+    loaded.known |= run.changed
+    run.saved()
+    loaded.notes.clear()
+    loaded.claims.clear()
+    loaded.children.clear()
+
+
+def next_look(run: Run, *, also: datetime | None = None, held: bool = False) -> datetime | None:
+    """When a worker should look again, if nothing happens before."""
+    if run.status.ended:
+        return None
+    if not held and (can_start(run) or (also is not None and also <= run.now)):
+        return run.now - queue.AT_ONCE
+    also = run.now + queue.RING_AGAIN if held else also
+    times = [due for name in run.waiting if (due := run.tasks[name].due_at) is not None]
+    times += [moment for moment in (run.deadline, also) if moment is not None]
+    return min(times, default=None)
+
+
+def shown_inputs(inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """Inputs as sent, to be looked at: a value over 64 KiB of JSON is cut to the beginning of its text."""
+    shown: dict[str, Any] = {}
+    for name, value in inputs.items():
+        if isinstance(value, int | float | bool | None):
+            shown[name] = value
+            continue
+        text = value if isinstance(value, str) else dump_json(value)
+        cut = f"{text[:SHOWN_CHARACTERS]}… ({len(text)} characters)"
+        shown[name] = value if len(text) <= SHOWN_CHARACTERS else cut
+    return shown
+
+
+def _take_over(loaded: Loaded) -> None:
+    """Bring the row up to what the run is now."""
+    row, run = loaded.row, loaded.run
+    row.status, row.started_at, row.completed_at, row.error = run.status, run.started_at, run.completed_at, run.error
+    if run.outputs is not None:
+        row.outputs, row.stored = files.keep_large(run.outputs, execution_id=row.id, task="")
+
+
+def _events(loaded: Loaded) -> list[Event]:
+    first = loaded.row.sequence + 1
+    return [
+        Event(
+            execution_id=loaded.row.id, sequence=first + place, type=event.type, task=event.task,
+            attempt=event.attempt, at=loaded.run.now, data=dict(event.data or {}),
+        )
+        for place, event in enumerate(loaded.run.events)
+    ]  # fmt: skip
+
+
+def _write(loaded: Loaded, due: datetime | None, events: Collection[Event]) -> None:
+    row, run = loaded.row, loaded.run
+    values: dict[str, Any] = {
+        "id": row.id, "revision": row.revision, "status": row.status, "sequence": row.sequence + len(events),
+        "wake_at": stamp(due), "started_at": stamp(row.started_at), "completed_at": stamp(row.completed_at),
+        "error": _json(row.error), "outputs": _json(row.outputs), "stored": dump_json(row.stored),
+        "ended": run.status.ended,
+    }  # fmt: skip
+    runs = [_record(loaded, name) for name in run.changed]
+    log = [
+        {"sequence": event.sequence, "type": event.type, "task": event.task, "attempt": event.attempt,
+         "at": stamp(event.at), "data": dump_json(event.data)}
+        for event in events
+    ]  # fmt: skip
+    rings = due is not None and due < run.now + _SOON
+    if connection.vendor == "sqlite":
+        _write_sqlite(values, runs, log)
+    else:
+        channels = queue.channels(work=rings, ended=run.status.ended)
+        values |= {"runs": dump_json(runs), "events": dump_json(log), "channels": channels}
+        found = rows_of(statements.SAVE_POSTGRESQL, values)
+        if not found:
+            raise Stale(row.id)
+        loaded.clock = Clock(found[0][0])
+    if rings and not queue.notifies():
+        queue.ring(row.id)
+
+
+def _write_sqlite(values: Mapping[str, Any], runs: list[dict[str, Any]], log: list[dict[str, Any]]) -> None:
+    with connection.wrap_database_errors:
+        database = connection.connection
+        if database.execute(statements.SAVE_SQLITE, values).rowcount != 1:
+            raise Stale(values["id"])
+        owner = {"execution_id": values["id"]}
+        database.executemany(statements.SAVE_RUN_SQLITE, [record | owner for record in runs])
+        database.executemany(statements.SAVE_EVENT_SQLITE, [record | owner for record in log])
+
+
+def _record(loaded: Loaded, name: str) -> dict[str, Any]:
+    """A task run as the statements take it. Empty text keeps what the row has."""
+    run, state = loaded.run, loaded.run.tasks[name]
+    new = name not in loaded.known
+    outputs = _kept(state.outputs, loaded.row.id, name)
+    record: dict[str, Any] = {
+        "name": name, "position": run.place_of(name), "item": state.item, "status": state.status,
+        "attempt": state.attempt, "failures": state.failures, "lost": state.lost, "on_fallback": state.on_fallback,
+        "repeatable": state.repeatable, "timeout": state.timeout, "worker": state.worker,
+        "lease_until": stamp(state.lease_until), "due_at": stamp(state.due_at), "started_at": stamp(state.started_at),
+        "attempt_started_at": stamp(state.attempt_started_at), "completed_at": stamp(state.completed_at),
+        "error": _json(state.error), "reason": state.reason, "waiting": _json(state.waiting), "child": state.child,
+        "items": None if state.items is None else _items_json(state.items),
+        "type": run.definition_of(name).type if new else "", "inputs": None,
+        "outputs": None if outputs is None else dump_json(outputs.inline),
+        "stored": dump_json(outputs.stored) if outputs is not None else ("{}" if new else ""),
+        "usage": "{}" if new else "", "log": "[]" if new else "", "progress": _progress(state),
+        "progress_message": _progress_message(state),
+    }  # fmt: skip
+    if (claim := loaded.claims.get(name)) is not None:
+        record |= {"type": claim.type, "inputs": dump_json(shown_inputs(claim.inputs)), "usage": "{}", "log": "[]"}
+    if (notes := loaded.notes.get(name)) is not None and (claim is None or state.status.ended):
+        record |= {"usage": dump_json(notes.usage), "log": dump_json(notes.log)}
+    return record
+
+
+def _kept(outputs: Mapping[str, Any] | None, execution_id: str, task: str) -> files.LazyOutputs | None:
+    """Outputs with what is large kept as files; those of a try come so."""
+    if outputs is None or isinstance(outputs, files.LazyOutputs):
+        return outputs
+    return files.LazyOutputs(*files.keep_large(outputs, execution_id=execution_id, task=task))
+
+
+def _json(value: Mapping[str, Any] | None) -> str | None:
+    return None if value is None else dump_json(value)
+
+
+def _items_json(items: Items) -> str:
+    counts = {"total": items.total, "next": items.next, "completed": items.completed, "failed": items.failed}
+    return dump_json(counts)
+
+
+def _progress(state: TaskState) -> float | None:
+    items = state.items
+    return None if items is None or not items.total else (items.completed + items.failed) / items.total
+
+
+def _progress_message(state: TaskState) -> str:
+    items = state.items
+    return "" if items is None else f"{items.completed + items.failed} of {items.total} items"
+
+
+def _ended_tries(loaded: Loaded) -> list[Attempt]:
+    """The tries that ended, with what the rows say of them before they are written over."""
+    if not loaded.run.ended_tries:
+        return []
+    names = {ended.task for ended in loaded.run.ended_tries}
+    rows = {row.name: row for row in TaskRun.objects.filter(execution_id=loaded.row.id, name__in=names)}
+    return [_attempt_of(loaded, ended, rows[ended.task]) for ended in loaded.run.ended_tries if ended.task in rows]
+
+
+def _attempt_of(loaded: Loaded, ended: EndedTry, row: TaskRun) -> Attempt:
+    notes = loaded.notes.get(ended.task)
+    return Attempt(
+        task_run=row, number=ended.attempt, type=row.type, worker=row.worker, started_at=row.attempt_started_at,
+        ended_at=loaded.run.now, inputs=row.inputs, error=ended.error,
+        usage=row.usage if notes is None else dict(notes.usage), log=row.log if notes is None else list(notes.log),
+    )  # fmt: skip
+
+
+def _concerns_others(loaded: Loaded) -> bool:
+    """Whether it has ended, and a parent or whoever waits for its slot should know."""
+    return loaded.run.status.ended and bool(loaded.row.parent_id or loaded.row.concurrency_key)

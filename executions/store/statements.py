@@ -1,0 +1,178 @@
+"""The hot statements: take, accept, and save a step, for PostgreSQL and SQLite.
+
+On PostgreSQL each is one statement, hence one round trip and one commit; task runs and events come as a JSON list. On
+SQLite, which has no such statements, the parts are executed one by one in a transaction.
+"""
+
+from __future__ import annotations
+
+#: What a step reads of an execution, in the order of ``rows.Row``.
+ROW_COLUMNS = (
+    "id", "workflow_id", "version_id", "workflow_version", "status", "inputs", "monitoring", "sequence", "revision",
+    "created_at", "started_at", "resumed_at", "concurrency_key", "concurrency_limit", "parent_id", "parent_task",
+    "depth", "takes",
+)  # fmt: skip
+#: What a step reads of its task runs: all but the large columns, which no decision needs.
+STATE_COLUMNS = (
+    "name", "item", "status", "attempt", "failures", "lost", "on_fallback", "repeatable", "timeout", "worker",
+    "lease_until", "due_at", "started_at", "attempt_started_at", "completed_at", "error", "reason", "waiting", "child",
+    "items",
+)  # fmt: skip
+
+#: Written with every change of a task run: their types for PostgreSQL.
+_WRITTEN = {
+    "status": "text", "attempt": "int", "failures": "int", "lost": "int", "on_fallback": "bool", "repeatable": "bool",
+    "timeout": "float8", "worker": "text", "lease_until": "timestamptz", "due_at": "timestamptz",
+    "started_at": "timestamptz", "attempt_started_at": "timestamptz", "completed_at": "timestamptz", "error": "text",
+    "reason": "text", "waiting": "text", "child": "text", "items": "text",
+}  # fmt: skip
+#: Written where there is something new; empty text or NULL keeps what is there.
+_KEPT_TEXT = ("type", "stored", "usage", "log", "progress_message")
+_KEPT_NULL = ("inputs", "outputs")
+_TASK_TYPES = (
+    {"name": "text", "position": "int", "item": "int"}
+    | _WRITTEN
+    | dict.fromkeys((*_KEPT_TEXT, *_KEPT_NULL), "text")
+    | {"progress": "float8"}
+)
+TASK_COLUMNS = tuple(_TASK_TYPES)
+_UPDATES = ", ".join(
+    (
+        *(f"{name} = excluded.{name}" for name in _WRITTEN),
+        *(f"{name} = CASE WHEN excluded.{name} = '' THEN run.{name} ELSE excluded.{name} END" for name in _KEPT_TEXT),
+        *(f"{name} = COALESCE(excluded.{name}, run.{name})" for name in _KEPT_NULL),
+        # A type is written with a claim, which begins with no progress.
+        (
+            "progress = CASE WHEN excluded.type = '' THEN COALESCE(excluded.progress, run.progress) "
+            "ELSE excluded.progress END"
+        ),
+    )
+)
+_NAMES = ", ".join(TASK_COLUMNS)
+_EVENT_TYPES = {
+    "sequence": "int",
+    "type": "text",
+    "task": "text",
+    "attempt": "int",
+    "at": "timestamptz",
+    "data": "text",
+}
+EVENT_COLUMNS = tuple(_EVENT_TYPES)
+
+
+def _records(types: dict[str, str]) -> str:
+    return ", ".join(f"{name} {kind}" for name, kind in types.items())
+
+
+_UPSERT_RUNS = f"INSERT INTO executions_taskrun AS run (execution_id, {_NAMES})"
+_ON_CONFLICT = f"ON CONFLICT (execution_id, name) DO UPDATE SET {_UPDATES}"
+_CHANGES = (
+    "status = {status}, sequence = {sequence}, revision = revision + 1, takes = 0, wake_at = {wake_at}, "
+    "started_at = {started_at}, completed_at = {completed_at}, error = {error}, outputs = {outputs}, "
+    "stored = {stored}, secrets = CASE WHEN {ended} THEN '' ELSE secrets END"
+)
+_CHANGED = (
+    "status", "sequence", "wake_at", "started_at", "completed_at", "error", "outputs", "stored", "ended"
+)  # fmt: skip
+_PG_CASTS = {"wake_at": "::timestamptz", "started_at": "::timestamptz", "completed_at": "::timestamptz"}
+
+SAVE_POSTGRESQL = f"""
+WITH saved AS (
+  UPDATE executions_execution SET {_CHANGES.format(**{n: f"%({n})s{_PG_CASTS.get(n, '')}" for n in _CHANGED})}
+  WHERE id = %(id)s::text AND revision = %(revision)s RETURNING id
+), runs AS (
+  {_UPSERT_RUNS}
+  SELECT saved.id, r.* FROM saved, json_to_recordset(%(runs)s::json) AS r ({_records(_TASK_TYPES)})
+  {_ON_CONFLICT}
+), log AS (
+  INSERT INTO executions_event (execution_id, {", ".join(EVENT_COLUMNS)})
+  SELECT saved.id, r.* FROM saved, json_to_recordset(%(events)s::json) AS r ({_records(_EVENT_TYPES)})
+), told AS (
+  SELECT pg_notify(channel, %(id)s::text)::text AS x FROM saved, unnest(%(channels)s::text[]) AS channel
+)
+SELECT clock_timestamp(), (SELECT count(x) FROM told) FROM saved
+"""  # noqa: S608 - made of constants only
+SAVE_SQLITE = f"""
+UPDATE executions_execution SET {_CHANGES.format(**{name: f":{name}" for name in _CHANGED})}
+WHERE id = :id AND revision = :revision
+"""  # noqa: S608 - made of constants only
+SAVE_RUN_SQLITE = f"""
+{_UPSERT_RUNS} VALUES (:execution_id, {", ".join(f":{name}" for name in TASK_COLUMNS)}) {_ON_CONFLICT}
+"""
+SAVE_EVENT_SQLITE = f"""
+INSERT INTO executions_event (execution_id, {", ".join(EVENT_COLUMNS)})
+VALUES (:execution_id, {", ".join(f":{name}" for name in EVENT_COLUMNS)})
+"""  # noqa: S608 - made of constants only
+
+_ROW = ", ".join(f"e.{name}" for name in ROW_COLUMNS)
+_DUE_RUNNING = "status = 'RUNNING' AND wake_at <= {now} ORDER BY wake_at"
+_DUE_PENDING = "status = 'PENDING' AND wake_at IS NOT NULL AND wake_at <= {now} ORDER BY priority DESC, pick_at"
+#: What runs goes on before anything new begins; among the new ones see ``accepting.create``.
+TAKE_POSTGRESQL = f"""
+WITH going AS (
+  SELECT id FROM executions_execution WHERE {_DUE_RUNNING.format(now="now()")} LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+), new AS (
+  SELECT id FROM executions_execution WHERE {_DUE_PENDING.format(now="now()")}
+  LIMIT GREATEST(0, %(limit)s - (SELECT count(*) FROM going)) FOR UPDATE SKIP LOCKED
+), taken AS (SELECT id FROM going UNION ALL SELECT id FROM new)
+UPDATE executions_execution e SET takes = e.takes + 1, wake_at = clock_timestamp() + %(again)s * interval '1 second'
+FROM taken WHERE e.id = taken.id RETURNING {_ROW}, clock_timestamp()
+"""  # noqa: S608 - made of constants only
+#: SQLite's clock as Django writes it; a parameter cannot be computed there.
+SQLITE_NOW = "REPLACE(STRFTIME('%Y-%m-%d %H:%M:%f000', 'NOW'), '.000000', '')"
+FIND_DUE_SQLITE = f"""
+SELECT id FROM (SELECT id FROM executions_execution WHERE {_DUE_RUNNING.format(now=SQLITE_NOW)} LIMIT :limit)
+UNION ALL
+SELECT id FROM (SELECT id FROM executions_execution WHERE {_DUE_PENDING.format(now=SQLITE_NOW)} LIMIT :limit)
+LIMIT :limit
+"""  # noqa: S608 - made of constants only
+TAKE_SQLITE = f"""
+UPDATE executions_execution AS e
+SET takes = takes + 1,
+  wake_at = REPLACE(STRFTIME('%Y-%m-%d %H:%M:%f000', 'NOW', '+' || :again || ' seconds'), '.000000', '')
+WHERE id = :id AND status IN ('PENDING', 'RUNNING') AND wake_at <= {SQLITE_NOW}
+RETURNING {", ".join(ROW_COLUMNS)}, STRFTIME('%Y-%m-%dT%H:%M:%f+00:00', 'NOW')
+"""  # noqa: S608 - made of constants only
+#: Seconds until something is due.
+NEXT_DUE_POSTGRESQL = """
+SELECT EXTRACT(EPOCH FROM LEAST(
+  (SELECT min(wake_at) FROM executions_execution WHERE status = 'RUNNING'),
+  (SELECT min(wake_at) FROM executions_execution WHERE status = 'PENDING' AND wake_at IS NOT NULL)) - now())::float8
+"""
+NEXT_DUE_SQLITE = """
+SELECT (julianday(MIN(wake_at)) - julianday('now')) * 86400.0 FROM (
+  SELECT min(wake_at) AS wake_at FROM executions_execution WHERE status = 'RUNNING'
+  UNION ALL
+  SELECT min(wake_at) FROM executions_execution WHERE status = 'PENDING' AND wake_at IS NOT NULL)
+"""
+
+#: What an accepted execution is made of; times follow from the database's clock.
+ACCEPTED_COLUMNS = (
+    "id", "workflow_id", "version_id", "workflow_version", "title", "status", "inputs", "outputs", "stored", "error",
+    "labels", "monitoring", "secrets", "webhook_secret", "trigger", "trigger_ref", "created_by_id", "sequence",
+    "revision", "takes", "priority", "concurrency_key", "concurrency_limit", "parent_id", "parent_task", "depth",
+    "rerun_of_id",
+)  # fmt: skip
+#: An execution counts as arrived later by a second for each of its workflow that waits before it, up to so many.
+MAX_RANK = 1000
+_QUEUED = "SELECT 1 FROM executions_execution WHERE workflow_id = {id} AND status = 'PENDING'"
+_RANK = f"(SELECT count(*) FROM ({_QUEUED} LIMIT {MAX_RANK}) AS queued)"  # noqa: S608 - made of constants only
+_ACCEPTED = ", ".join(ACCEPTED_COLUMNS)
+#: A parameter that stands in two places has one type.
+_TWICE = {"id": "::text", "workflow_id": "::text"}
+ACCEPT_POSTGRESQL = f"""
+WITH clock AS (SELECT clock_timestamp() AS at), accepted AS (
+  INSERT INTO executions_execution ({_ACCEPTED}, created_at, wake_at, pick_at)
+  SELECT {", ".join(f"%({name})s{_TWICE.get(name, '')}" for name in ACCEPTED_COLUMNS)}, clock.at,
+    COALESCE(%(wake_at)s::timestamptz, clock.at),
+    COALESCE(%(wake_at)s::timestamptz, clock.at + {_RANK.format(id="%(workflow_id)s::text")} * interval '1 second')
+  FROM clock RETURNING id, created_at, wake_at, pick_at
+), log AS (
+  INSERT INTO executions_event (execution_id, sequence, type, task, attempt, at, data)
+  SELECT id, 1, 'execution.created', '', 0, created_at, '{{}}' FROM accepted
+), told AS (
+  SELECT pg_notify(channel, %(id)s::text)::text AS x FROM accepted, unnest(%(channels)s::text[]) AS channel
+)
+SELECT created_at, wake_at, pick_at, (SELECT count(x) FROM told) FROM accepted
+"""  # noqa: S608 - made of constants only
+COUNT_RANK = f"SELECT {_RANK.format(id='?')}"

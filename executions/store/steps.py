@@ -1,0 +1,140 @@
+"""Steps: settle what tries gave, plan, claim what is next. ``saving.save`` then writes it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from random import uniform
+
+from dataflow.lib.errors import TaskError
+from executions import files
+from executions.database import writing
+from executions.engine import outcomes
+from executions.engine.outcomes import Completed, Failed, Outcome, Suspended
+from executions.engine.planner import Claim, plan, prepare, take_up
+from executions.engine.state import ExecutionStatus, TaskState, TaskStatus
+from executions.store import children, neighbours
+from executions.store.reading import load, load_unless_locked
+from executions.store.rows import Loaded
+from executions.store.saving import save
+from tasks_lib import registry
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndOfTry:
+    """What a worker has to say of the try it claimed."""
+
+    claim: Claim
+    outcome: Outcome
+
+
+class FilesMissing(Exception):
+    """An execution whose inputs hold files by URL that were not fetched yet: ``{input name: URL}``."""
+
+    def __init__(self, urls: Mapping[str, str]) -> None:
+        super().__init__(f"not fetched yet: {', '.join(urls)}")
+        self.urls = urls
+
+
+def step(execution_id: str, *, worker: str, ended: EndOfTry | None = None, claiming: bool = True) -> Claim | None:
+    """Take an execution one step on, in one transaction, and claim the next try for ``worker``.
+
+    With ``ended``, first settle that try; one that is no longer this worker's changes nothing. Returns ``None`` when
+    there is nothing to start: the execution has ended, or waits for what others do. A worker that is being stopped is
+    not ``claiming``: what is ready is left to others. Raises ``FilesMissing``: give them first, by ``give_files``.
+    """
+    with writing():
+        loaded = load(execution_id)
+        if loaded is None or loaded.run.status.ended:
+            return None
+        if ended is not None and not settle(loaded, ended, worker):
+            return None
+        claims = advance(loaded, worker=worker, wanted=int(claiming))
+        save(loaded)
+    return claims[0] if claims else None
+
+
+def look_after(execution_id: str) -> bool:
+    """Plan for an execution without claiming: leases that ran out and times that have come, however busy workers are.
+
+    ``False`` for one that has ended, is gone, or is locked: that one is being stepped at the moment.
+    """
+    with writing():
+        loaded = load_unless_locked(execution_id)
+        if loaded is None or loaded.run.status.ended:
+            return False
+        if not files.urls_in(loaded.run.definition, loaded.run.inputs):
+            advance(loaded, worker="", wanted=0)
+        save(loaded)
+    return True
+
+
+def advance(loaded: Loaded, *, worker: str, wanted: int) -> list[Claim]:
+    """Plan, and claim up to ``wanted`` tries for ``worker``. Nothing is written yet.
+
+    One with a limit on how many run must be locked while it begins. Raises ``FilesMissing``.
+    """
+    run = loaded.run
+    loaded.tick()
+    if run.status is ExecutionStatus.PENDING:
+        if urls := files.urls_in(run.definition, run.inputs):
+            raise FilesMissing(urls)
+        if loaded.row.concurrency_key and not neighbours.slot_is_free(loaded.row):
+            loaded.is_parked = True
+            return []
+    loaded.is_parked = False
+    claims: list[Claim] = []
+    while (ready := plan(run)) and len(claims) < wanted:
+        for name in ready[: wanted - len(claims)]:
+            claim = prepare(run, name, registry, worker=worker)
+            if claim is None:
+                break
+            loaded.claims[name] = claim
+            claims.append(claim)
+    return claims
+
+
+def take_back(loaded: Loaded, *, worker: str, in_hand: Collection[tuple[str, int]]) -> list[Claim]:
+    """The tries that ``worker`` owns and does not know of: the answer to their claim was lost with its connection."""
+    mine = [state for name in loaded.run.running if (state := loaded.run.tasks[name]).worker == worker]
+    unknown = [state for state in mine if (state.name, state.attempt) not in in_hand]
+    found = [take_up(loaded.run, state.name, registry) for state in unknown]
+    return [claim for claim in found if claim is not None]
+
+
+def settle(loaded: Loaded, ended: EndOfTry, worker: str) -> bool:
+    """Apply the end of a try; ``False`` when the try is not this worker's any more."""
+    run, claim = loaded.run, ended.claim
+    state = run.tasks.get(claim.task)
+    if state is None or state.status is not TaskStatus.RUNNING:
+        return False
+    if state.attempt != claim.attempt or state.worker != worker:
+        return False
+    loaded.tick()
+    loaded.notes[claim.task] = ended.outcome.notes
+    match ended.outcome:
+        case Completed(outputs=outputs, stored=stored):
+            outcomes.complete(run, state, files.LazyOutputs(outputs, stored))
+        case Suspended() as suspended:
+            _suspend(loaded, state, suspended)
+        case Failed(error=error):
+            # Chance that spreads tries and hides nothing.
+            outcomes.fail(run, state, error, jitter=uniform(-1, 1))  # noqa: S311
+        case _:
+            outcomes.release(run, state)
+    return True
+
+
+def _suspend(loaded: Loaded, state: TaskState, suspended: Suspended) -> None:
+    """Let a task wait; where it waits for another execution, that is started in the same transaction."""
+    wait = suspended.wait
+    if wait.kind != "child":
+        outcomes.suspend(loaded.run, state, wait)
+        return
+    try:
+        child = children.child_of(loaded.row, state.name, wait.data)
+    except TaskError as error:
+        outcomes.fail(loaded.run, state, error, jitter=0.0)
+    else:
+        loaded.children.append(child)
+        outcomes.suspend(loaded.run, state, wait, child=child.pk)

@@ -1,0 +1,204 @@
+"""What the requests of the verbs hold, read and checked. Every function raises ``ApiProblem`` 400 with all problems."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from django.utils.dateparse import parse_datetime
+from rest_framework.request import Request
+
+from dataflow.lib.errors import Problem, invalid
+from executions.bulk import MAX_MANY, Filter
+from executions.engine.state import ExecutionStatus
+from executions.start_body import object_with
+from executions.start_options import check_options
+from executions.verbs import LATEST, Rerun
+from workflows.definition.problems import Report, at, kind, nearest, shown
+
+_RERUN = ("workflow_version", "inputs", "from_task", "labels", "monitoring", "priority")
+_FILTER = ("status", "created_after", "created_before", "workflow", "label")
+_STATUSES = tuple(status.value for status in ExecutionStatus)
+MAX_REASON = 500
+_LONGEST_ID = 40
+_LONGEST_KEY = 500
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selection:
+    """Which executions a bulk request means: by ids, or by a filter."""
+
+    ids: Sequence[str] = ()
+    filter: Filter | None = None
+    dry_run: bool = False
+
+
+def openai_key(request: Request) -> str | None:
+    """The key in the header ``X-OpenAI-Key``, ``None`` without one."""
+    key = request.headers.get("X-OpenAI-Key")
+    if key is not None and not (
+        1 <= len(key) <= _LONGEST_KEY and key.isascii() and key.isprintable() and " " not in key
+    ):
+        detail = f"The header X-OpenAI-Key must be one printable word of at most {_LONGEST_KEY} characters."
+        raise invalid(detail, [Problem(pointer="/X-OpenAI-Key", code="invalid_header", detail=detail)])
+    return key
+
+
+def nothing(data: Any) -> None:
+    """A request that says all by its address: no body, or an empty object."""
+    if data:
+        detail = "This request takes no body, or an empty object."
+        raise invalid(detail, [Problem(pointer="", code="unknown_field", detail=detail)])
+
+
+def reason_of(body: Mapping[str, Any]) -> str:
+    """``reason``, empty where there is none."""
+    reason = body.get("reason", "")
+    if not isinstance(reason, str) or len(reason) > MAX_REASON:
+        detail = f"`reason` is a text of at most {MAX_REASON} characters."
+        raise invalid(detail, [Problem(pointer="/reason", code="wrong_type", detail=detail)])
+    return reason
+
+
+def decision_of(data: Any) -> tuple[Any, str]:
+    """``values`` (checked later, against the form) and ``comment`` of an approval."""
+    body = object_with(data, ("values", "comment"))
+    comment = body.get("comment", "")
+    if not isinstance(comment, str):
+        detail = f"`comment` must be text, not {kind(comment)}."
+        raise invalid(detail, [Problem(pointer="/comment", code="wrong_type", detail=detail)])
+    return body.get("values"), comment
+
+
+def rerun_of(data: Any) -> Rerun:
+    """What a rerun changes. Inputs, labels and monitoring are checked where every execution starts."""
+    body, report = object_with(data, _RERUN), Report()
+    changes = Rerun(
+        version=_version(body.get("workflow_version"), report),
+        inputs=_object(body.get("inputs"), "inputs", report),
+        from_task=_text(body.get("from_task"), "/from_task", report) or None,
+        labels=body.get("labels"),
+        monitoring=body.get("monitoring"),
+        priority=body.get("priority"),
+    )
+    report.extend(check_options(priority=changes.priority)[1])
+    _refuse(report)
+    return changes
+
+
+def selection_of(body: Mapping[str, Any], *, everywhere: bool) -> Selection:
+    """``ids`` or ``filter``, exactly one. ``everywhere``: an empty filter would mean every execution there is."""
+    report = Report()
+    ids, wanted = body.get("ids"), body.get("filter")
+    dry_run = body.get("dry_run", False)
+    if not isinstance(dry_run, bool):
+        report.problem("/dry_run", "wrong_type", f"`dry_run` must be true or false, not {kind(dry_run)}.")
+    if (ids is None) == (wanted is None):
+        report.problem("", "required", "Give exactly one of `ids` and `filter`.")
+    elif ids is not None:
+        _check_ids(ids, report)
+    found = _filter(wanted, report, everywhere=everywhere) if ids is None and wanted is not None else None
+    _refuse(report)
+    return Selection(ids=ids or (), filter=found, dry_run=dry_run)
+
+
+def _check_ids(ids: Any, report: Report) -> None:
+    if not isinstance(ids, list):
+        report.problem("/ids", "wrong_type", f"`ids` must be a list, not {kind(ids)}.")
+        return
+    if not 1 <= len(ids) <= MAX_MANY:
+        report.problem("/ids", "too_many" if ids else "too_short", f"`ids` has 1 to {MAX_MANY} ids, not {len(ids)}.")
+        return
+    for index, key in enumerate(ids):
+        if not isinstance(key, str) or not 1 <= len(key) <= _LONGEST_ID:
+            report.problem(at("/ids", index), "wrong_type", "An id is a text such as `we-…`.")
+
+
+def _filter(wanted: Any, report: Report, *, everywhere: bool) -> Filter | None:
+    if not isinstance(wanted, dict):
+        report.problem("/filter", "wrong_type", f"`filter` must be an object, not {kind(wanted)}.")
+        return None
+    for name in [name for name in wanted if name not in _FILTER][:20]:
+        hint = nearest(name, _FILTER) or f"A filter has {', '.join(_FILTER)}."
+        report.problem(at("/filter", name), "unknown_field", f"A filter has no field {shown(name)}.", hint)
+    if everywhere and not wanted:
+        detail = "An empty filter would mean every execution there is. Say which: by status, time, workflow or label."
+        report.problem("/filter", "required", detail)
+    return Filter(
+        statuses=_statuses(wanted.get("status"), report),
+        created_after=_moment(wanted.get("created_after"), "/filter/created_after", report),
+        created_before=_moment(wanted.get("created_before"), "/filter/created_before", report),
+        workflow=_text(wanted.get("workflow"), "/filter/workflow", report),
+        label=_label(wanted.get("label"), report),
+    )
+
+
+def _statuses(value: Any, report: Report) -> tuple[str, ...]:
+    given = [value] if isinstance(value, str) else ([] if value is None else value)
+    if not isinstance(given, list):
+        report.problem("/filter/status", "wrong_type", f"`status` must be a list, not {kind(value)}.")
+        return ()
+    for index, status in enumerate(given):
+        if status not in _STATUSES:
+            hint = f"One of {', '.join(_STATUSES)}."
+            place = at("/filter/status", index) if isinstance(value, list) else "/filter/status"
+            report.problem(place, "not_in_enum", f"There is no status {shown(status)}.", hint)
+    return tuple(status for status in given if isinstance(status, str))
+
+
+def _moment(value: Any, pointer: str, report: Report) -> datetime | None:
+    if value is None:
+        return None
+    try:
+        moment = parse_datetime(value) if isinstance(value, str) else None
+        # Times at the very ends of the calendar have no equal in UTC.
+        moment = moment.astimezone(UTC) if moment is not None and moment.tzinfo is not None else None
+    except (ValueError, OverflowError):
+        moment = None
+    if moment is None:
+        report.problem(pointer, "wrong_type", "It must be a time with its zone, such as 2026-11-23T08:00:00Z.")
+    return moment
+
+
+def _label(value: Any, report: Report) -> tuple[str, str] | None:
+    """``key:value``, as in the query of a list."""
+    if value is None:
+        return None
+    if not isinstance(value, str) or ":" not in value:
+        report.problem("/filter/label", "wrong_type", "`label` is a text: the key, a colon, and the value.")
+        return None
+    key, _, text = value.partition(":")
+    return key, text
+
+
+def _version(value: Any, report: Report) -> int | str | None:
+    if value is None or value == LATEST:
+        return LATEST if value == LATEST else None
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value < 10**9:
+        detail = "`workflow_version` is the number of a version, or `latest`."
+        report.problem("/workflow_version", "wrong_type", detail)
+        return None
+    return value
+
+
+def _object(value: Any, name: str, report: Report) -> Mapping[str, Any] | None:
+    if value is not None and not isinstance(value, dict):
+        report.problem(f"/{name}", "wrong_type", f"`{name}` must be an object, not {kind(value)}.")
+        return None
+    return value
+
+
+def _text(value: Any, pointer: str, report: Report) -> str:
+    if value is None:
+        return ""
+    if not isinstance(value, str) or len(value) > 200 or "\0" in value:
+        report.problem(pointer, "wrong_type", f"It must be a text of at most 200 characters, not {kind(value)}.")
+        return ""
+    return value
+
+
+def _refuse(report: Report) -> None:
+    if report.problems:
+        raise invalid("The request is not valid: nothing was done.", report.problems)

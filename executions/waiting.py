@@ -1,0 +1,119 @@
+"""Why nothing happens at the moment, and what can be done now: nobody asks why an execution hangs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db.models import Subquery
+
+from dataflow.lib.fields import DatabaseNow
+from executions.engine.state import ExecutionStatus, TaskStatus
+from executions.models import Execution, TaskRun, Worker
+
+#: A worker that gave no sign of life for so long is taken for dead.
+WORKER_SILENCE = timedelta(seconds=45)
+NO_WORKER = "No worker is running. Start one with: manage.py worker"
+#: Of several reasons the first of these is the one to tell: what a person can end comes first.
+_ORDER = ("approval", "child", "timer", "retry")
+
+
+def waiting_for(execution: Execution, runs: Mapping[str, TaskRun]) -> dict[str, Any] | None:
+    """Why nothing happens in an execution that is not over, ``None`` while a task runs.
+
+    ``runs`` are its task runs by name. The answer has ``for`` (``worker``, ``retry``, ``timer``, ``approval``,
+    ``child``, ``concurrency``), ``since``, ``until`` (or ``None``), and where there is such: ``task``, ``detail``,
+    ``execution_id`` (a child's), ``all`` (every reason, where there are several). It costs no query when something
+    runs, else one.
+    """
+    if ExecutionStatus(execution.status).ended or any(run.status == TaskStatus.RUNNING for run in runs.values()):
+        return None
+    if is_parked(execution):
+        return _for_a_slot(execution)
+    now, has_worker = _clock(execution)
+    waits = sorted((_reason(run) for run in runs.values() if run.status == TaskStatus.WAITING), key=_rank)
+    overdue = execution.wake_at is not None and execution.wake_at <= now
+    if overdue or not (waits or is_delayed(execution)):
+        return _for_a_worker(execution, runs.values(), has_worker=has_worker)
+    if not waits:
+        return _entry("timer", execution.created_at, execution.wake_at, detail="It was asked to start then.")
+    return waits[0] | ({"all": waits} if len(waits) > 1 else {})
+
+
+def actions(execution: Execution, runs: Mapping[str, TaskRun] | None = None) -> list[str]:
+    """What may be asked of an execution now: ``cancel``, ``resume``, ``rerun``, ``approve``, ``reject``.
+
+    Without ``runs`` the last two are left out. A child is not resumed by itself: its parent makes a new one.
+    """
+    status = ExecutionStatus(execution.status)
+    if status is ExecutionStatus.COMPLETED:
+        return ["rerun"]
+    if status.ended:
+        return ["rerun"] if execution.parent_id else ["resume", "rerun"]
+    asked = any(waits_for_approval(run) for run in (runs or {}).values())
+    return ["cancel", "rerun", *(("approve", "reject") if asked else ())]
+
+
+def waits_for_approval(run: TaskRun) -> bool:
+    """Whether a person is asked to decide this task at the moment."""
+    return run.status == TaskStatus.WAITING and (run.waiting or {}).get("for") == "approval"
+
+
+def is_parked(execution: Execution) -> bool:
+    """Whether it waits for a slot of its workflow's ``concurrency``: nobody looks at it until one is free."""
+    return execution.status == ExecutionStatus.PENDING and execution.wake_at is None and bool(execution.concurrency_key)
+
+
+def is_delayed(execution: Execution) -> bool:
+    """Whether it was accepted to start at a time of its own, and nobody looked at it yet."""
+    asked = execution.wake_at is not None and execution.wake_at == execution.pick_at
+    return asked and execution.status == ExecutionStatus.PENDING
+
+
+def _for_a_slot(execution: Execution) -> dict[str, Any]:
+    same = Execution.objects.filter(workflow=execution.workflow_id, concurrency_key=execution.concurrency_key)
+    running = same.filter(status=ExecutionStatus.RUNNING).count()
+    detail = f"{running} of {execution.concurrency_limit} of this workflow run."
+    return _entry("concurrency", execution.resumed_at or execution.pick_at or execution.created_at, None, detail=detail)
+
+
+def _for_a_worker(execution: Execution, runs: Iterable[TaskRun], *, has_worker: bool) -> dict[str, Any]:
+    moments = [execution.resumed_at, *(run.completed_at for run in runs)]
+    since = max((moment for moment in moments if moment is not None), default=execution.created_at)
+    return _entry("worker", since, None) | {"detail": None if has_worker else NO_WORKER}
+
+
+def _reason(run: TaskRun) -> dict[str, Any]:
+    """For what one WAITING task waits."""
+    waiting = run.waiting or {}
+    kind = str(waiting.get("for") or "retry")
+    found = _entry(kind, _moment(waiting.get("since")), run.due_at, task=run.name)
+    if kind == "approval":
+        found |= {"detail": waiting.get("title") or waiting.get("message")}
+    child = run.child or waiting.get("execution_id")
+    return found | ({"execution_id": child} if kind == "child" and child else {})
+
+
+def _entry(kind: str, since: datetime | None, until: datetime | None, **more: Any) -> dict[str, Any]:
+    return {"for": kind, "since": since, "until": until, **more}
+
+
+def _rank(reason: Mapping[str, Any]) -> tuple[int, bool, str]:
+    place = _ORDER.index(reason["for"]) if reason["for"] in _ORDER else len(_ORDER)
+    return place, reason["until"] is None, str(reason["until"])
+
+
+def _moment(text: object) -> datetime | None:
+    try:
+        return datetime.fromisoformat(str(text)) if text else None
+    except ValueError:
+        return None
+
+
+def _clock(execution: Execution) -> tuple[datetime, bool]:
+    """The database's clock, and whether any worker gave a sign of life lately, in one query."""
+    last = Worker.objects.order_by("-heartbeat_at").values("heartbeat_at")[:1]
+    found = Execution.objects.filter(pk=execution.pk).values_list(DatabaseNow(), Subquery(last))
+    now, heartbeat = found.get()
+    return now, heartbeat is not None and heartbeat >= now - WORKER_SILENCE

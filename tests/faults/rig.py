@@ -1,0 +1,222 @@
+"""An installation to be ill-treated: two worker clusters, a web server, and a PostgreSQL of its own behind a proxy."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import psutil
+import requests
+
+from dataflow.processes import worker_command
+from tests.plugins.own_postgresql import OwnPostgres
+from tests.plugins.stack import ROOT, Stack, signal_all, wait_until
+from tests.stack_driver import Installation, Started, is_running
+from tests.stubs import fault_types
+from tests.stubs.fault_types import Line
+from tests.stubs.tcp_proxy import TcpProxy
+from tests.stubs.web_stub import WebStub
+
+#: Seconds: long enough for a busy machine to renew in time, short enough to wait for.
+LEASE_SECONDS = 4.0
+#: Within so many seconds all must have ended once the fault is over.
+RECOVERY_SECONDS = 60.0
+CLUSTERS = ("worker", "worker2")
+ALIVE = "status IN ('PENDING', 'RUNNING')"
+
+
+def ledger(name: str, **more: Any) -> dict[str, Any]:
+    """A task that notes in the ledger that it ran; what is no field of a task is an input."""
+    fields = {key: more.pop(key) for key in ("depends_on", "retry", "timeout", "continue_on_failure") if key in more}
+    return {"name": name, "type": "test.ledger", "inputs": more} | fields
+
+
+class Rig(Installation):
+    """The first cluster talks to the database through ``proxy``, the other and the web server directly."""
+
+    def __init__(self, folder: Path, receiver: WebStub, postgresql: OwnPostgres | None, proxy: TcpProxy | None) -> None:
+        self.receiver, self.postgresql, self.proxy = receiver, postgresql, proxy
+        self.ledger_path = folder / "ledger"
+        self.fail_file = folder / "failpoints"
+        fault_types.install(folder / "plugin")
+        database = postgresql.fresh_database() if postgresql is not None else ""
+        environment = {
+            "WORKERS": "2",
+            "WORKER_THREADS": "8",
+            "PYTHONPATH": os.pathsep.join([str(ROOT), str(folder / "plugin")]),
+            "DATAFLOW_TEST_LEDGER": str(self.ledger_path),
+            "DATAFLOW_FAILPOINTS_FILE": str(self.fail_file),
+            "DATAFLOW_TEST_LEASE_SECONDS": str(LEASE_SECONDS),
+        }
+        url = postgresql.url(database) if postgresql is not None else ""
+        stack = Stack(folder, url, environment, voice=False)
+        stack.process_group = 0
+        stack.commands["worker2"] = worker_command()
+        if postgresql is not None and proxy is not None:
+            stack.own_environment["worker"] = {"DATABASE_URL": postgresql.url(database, port=proxy.port)}
+        super().__init__(stack)
+        self.hook = receiver.page("/hook", "thank you")
+
+    # --- executions ---
+    def flow(self, *tasks: dict[str, Any], **fields: Any) -> str:
+        """Create a workflow whose events all go to the webhook receiver."""
+        events = ["started", "completed", "failed", "cancelled", "task"]
+        return self.workflow(*tasks, monitoring={"webhook": {"url": self.hook, "events": events}}, **fields)
+
+    def begin(self, workflow: str, count: int) -> list[Started]:
+        """Start so many executions, several at a time, in whatever state the installation is."""
+        with ThreadPoolExecutor(4) as pool:
+            return list(pool.map(lambda _: self.begin_one(workflow), range(count)))
+
+    def begin_one(self, workflow: str, *, patience: float = RECOVERY_SECONDS) -> Started:
+        """Start an execution as a careful client does: again with the same key until it is answered."""
+        key, end = uuid4().hex, time.monotonic() + patience
+        url = f"{self.stack.base_url}/workflows/{workflow}/executions"
+        while True:
+            with contextlib.suppress(requests.RequestException):
+                answer = requests.post(url, json={"inputs": {}}, headers={"Idempotency-Key": key}, timeout=15)
+                if answer.status_code == 201:
+                    return Started(workflow, answer.json()["workflow_execution_id"])
+                assert answer.status_code in {500, 502, 503}, answer.text
+                assert answer.status_code == 503, f"not told that it is for a moment only: {answer.text}"
+            assert time.monotonic() < end, f"no start was accepted within {patience:g} s\n{self.stack.log()}"
+            time.sleep(0.1)
+
+    def all_end(self, executions: Sequence[Started], *, timeout: float = RECOVERY_SECONDS) -> None:
+        """Wait until all have ended; a failure says what is left and what the processes said."""
+        end = time.monotonic() + timeout
+        while left := self.alive(executions):
+            if time.monotonic() > end:
+                raise AssertionError(
+                    f"{left} of {len(executions)} not ended after {timeout:g} s\n{self.state_of_left()}"
+                )
+            time.sleep(0.1)
+
+    def state_of_left(self) -> str:
+        """What has not ended, for the message of a failure."""
+        alive = f"SELECT id FROM executions_execution WHERE {ALIVE}"
+        rows = self.sql(f"SELECT id, status, wake_at, sequence FROM executions_execution WHERE {ALIVE} LIMIT 5")
+        tasks = self.sql(
+            f"SELECT execution_id, name, status, attempt, lost, worker, lease_until FROM executions_taskrun"
+            f" WHERE execution_id IN ({alive}) AND status <> 'COMPLETED' LIMIT 5"
+        )
+        return "\n".join([*map(str, rows), *map(str, tasks), self.stack.log()])
+
+    # --- the ledger ---
+    def lines(self, executions: Sequence[Started] | None = None) -> list[Line]:
+        """What the ledger says, of all or of these executions."""
+        wanted = None if executions is None else {one.id for one in executions}
+        return [line for line in fault_types.lines(self.ledger_path) if wanted is None or line.execution in wanted]
+
+    def starts(self, executions: Sequence[Started]) -> list[Line]:
+        """The starts among them."""
+        return [line for line in self.lines(executions) if line.what == "start"]
+
+    def wait_for_starts(self, executions: Sequence[Started], count: int) -> None:
+        wait_until(lambda: len(self.starts(executions)) >= count, timeout=30, what=f"{count} tasks have started")
+
+    # --- faults ---
+    def arm(self, points: str) -> None:
+        """Let the next process that passes one of these fail-points act."""
+        self._taken.unlink(missing_ok=True)
+        draft = self.fail_file.with_name("failpoints.draft")
+        draft.write_text(points)
+        draft.rename(self.fail_file)
+
+    def wait_for_fault(self, *, timeout: float = 30.0) -> None:
+        """Wait until a process acted; a point that nobody passes proves nothing."""
+        wait_until(self._taken.exists, timeout=timeout, what=f"a process passes {self.fail_file}")
+
+    @property
+    def _taken(self) -> Path:
+        return self.fail_file.with_name("failpoints.taken")
+
+    def children(self, *clusters: str) -> list[int]:
+        """The worker processes of these clusters, without the ones that keep them alive."""
+        names = clusters or tuple(name for name in self.stack.commands if name.startswith("worker"))
+        return [pid for name in names for pid in self.stack.pids(name)[1:]]
+
+    @contextlib.contextmanager
+    def paused(self, pids: Sequence[int]) -> Iterator[None]:
+        """SIGSTOP for the time of the block."""
+        signal_all(pids, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            signal_all(pids, signal.SIGCONT)
+
+    @contextlib.contextmanager
+    def meanwhile(self, work: Callable[[], object], *, every: float) -> Iterator[None]:
+        """Do ``work`` again and again while the block runs; what it raises fails the test."""
+        stop = threading.Event()
+
+        def loop() -> None:
+            while not stop.wait(every):
+                work()
+
+        with ThreadPoolExecutor(1) as pool:
+            looping = pool.submit(loop)
+            try:
+                yield
+            finally:
+                stop.set()
+        looping.result()
+
+    @property
+    def now_sql(self) -> str:
+        """The database's clock, as its columns hold it."""
+        return "now()" if self.postgresql is not None else "strftime('%Y-%m-%d %H:%M:%f', 'now')"
+
+    def deliver_again(self) -> None:
+        """Every job once more: all that is alive is to be looked at now, whoever is at it."""
+        self.sql(f"UPDATE executions_execution SET wake_at = {self.now_sql} WHERE {ALIVE}")
+        if self.postgresql is not None:  # on SQLite the write was the bell
+            self.sql("SELECT pg_notify('dataflow_work', ''), pg_notify('dataflow_deliveries', '')")
+
+    def silence_bells(self) -> int:
+        """Cut whoever listens for notifications, so that what is told meanwhile is lost; how many that were."""
+        listening = "datname = current_database() AND query LIKE 'LISTEN %dataflow_%'"
+        return len(self.sql(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {listening}"))
+
+    # --- order again ---
+    def heal(self) -> None:
+        """Everything runs as it should: for the next test."""
+        self.fail_file.unlink(missing_ok=True)
+        self._taken.unlink(missing_ok=True)
+        for name in [name for name in self.stack.commands if name.startswith("worker") and name not in CLUSTERS]:
+            self.stack.end(name)
+        for name in CLUSTERS:
+            self.stack.commands.setdefault(name, worker_command())
+        if self.postgresql is not None:
+            self.postgresql.start()
+        self.stack.restart()
+        self.wait_for_workers()
+
+    def wait_for_workers(self) -> None:
+        """Wait until every worker process is there and at work: it has shown itself in the database."""
+        wait_until(self._complete, timeout=60, what="every cluster is at work", every=0.2)
+
+    def _complete(self) -> bool:
+        wanted = 2 * sum(name.startswith("worker") for name in self.stack.commands)
+        running = [pid for pid in self.children() if psutil.pid_exists(pid) and is_running(psutil.Process(pid))]
+        pids = ", ".join(map(str, running)) or "0"
+        shown = self.sql(f"SELECT count(*) FROM executions_worker WHERE pid IN ({pids})")[0][0]
+        return len(running) == wanted and int(shown) >= wanted
+
+    def survivors(self) -> list[str]:
+        """Processes of this installation that are there, whoever is their parent."""
+        mine = str(self.stack.folder / "data")
+        found = []
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess):
+                if process.environ().get("DATA_DIR") == mine and is_running(process):
+                    found.append(f"{process.pid} {' '.join(process.cmdline())}")
+        return found

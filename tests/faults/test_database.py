@@ -1,0 +1,111 @@
+"""PostgreSQL that is stopped hard, and connections to it that are cut, held back or slow."""
+
+from __future__ import annotations
+
+import itertools
+import random
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from tests.faults import invariants
+from tests.faults.rig import LEASE_SECONDS, Rig, ledger
+from tests.plugins.own_postgresql import OwnPostgres
+from tests.stubs.tcp_proxy import TcpProxy
+
+pytestmark = [pytest.mark.faults, pytest.mark.slow, pytest.mark.processes, pytest.mark.timeout(420)]
+
+
+@pytest.fixture
+def server(rig: Rig) -> OwnPostgres:
+    if rig.postgresql is None:
+        pytest.skip("SQLite has no server")
+    return rig.postgresql
+
+
+@pytest.fixture
+def proxy(rig: Rig) -> Iterator[TcpProxy]:
+    if rig.proxy is None:
+        pytest.skip("SQLite has no server")
+    yield rig.proxy
+    rig.proxy.delay = 0.0
+
+
+def chain(rig: Rig) -> str:
+    return rig.flow(*(ledger(name, seconds=0.1) for name in "abc"))
+
+
+@pytest.mark.parametrize(
+    ("times", "count"),
+    [pytest.param(10, 200, id="ten times"), pytest.param(2, 30, id="twice", marks=pytest.mark.faults_short)],
+)
+def test_postgresql_is_stopped_hard_and_started(rig: Rig, server: OwnPostgres, times: int, count: int) -> None:
+    workflow = chain(rig)
+    chance = random.Random(2)
+    kinds = itertools.cycle([False, True])
+
+    def crash() -> None:
+        server.stop_hard(kill=next(kinds))
+        time.sleep(chance.uniform(0, 1))
+        server.start()
+
+    executions = rig.begin(workflow, count // 2)
+    for _ in range(times - 1):
+        crash()
+        executions += rig.begin(workflow, count // (2 * times))
+    crash()
+    executions += rig.begin(workflow, count - len(executions))
+    rig.all_end(executions, timeout=120)
+    assert rig.statuses(executions) == {"COMPLETED"}
+    invariants.check(rig, executions)
+
+
+@pytest.mark.faults_short
+def test_connections_are_cut_again_and_again(rig: Rig, proxy: TcpProxy) -> None:
+    workflow = chain(rig)
+    with rig.meanwhile(proxy.cut, every=0.3):
+        executions = rig.begin(workflow, 40)
+        rig.all_end(executions)
+    assert rig.statuses(executions) == {"COMPLETED"}
+    invariants.check(rig, executions)
+
+
+@pytest.mark.parametrize("leases", [0.4, 3.0], ids=["shorter than the lease", "longer than the lease"])
+@pytest.mark.parametrize("how", ["cut off", "black hole"])
+def test_a_cluster_without_its_database(rig: Rig, proxy: TcpProxy, how: str, leases: float) -> None:
+    """Longer: its tries are taken over, and what arrives of it afterwards changes nothing."""
+    workflow = rig.flow(ledger("a", seconds=1.0), ledger("b", seconds=0.1))
+    executions = rig.begin(workflow, 24)
+    rig.wait_for_starts(executions, 16)
+    with proxy.cut_off() if how == "cut off" else proxy.black_hole():
+        time.sleep(LEASE_SECONDS * leases)
+    executions += rig.begin(workflow, 8)
+    rig.all_end(executions, timeout=90)
+    assert rig.statuses(executions) == {"COMPLETED"}
+    invariants.check(rig, executions)
+
+
+def test_a_slow_database(rig: Rig, proxy: TcpProxy) -> None:
+    """Each answer takes 100 ms longer: slower, not otherwise."""
+    proxy.delay = 0.1
+    executions = rig.begin(chain(rig), 20)
+    rig.all_end(executions, timeout=90)
+    assert rig.statuses(executions) == {"COMPLETED"}
+    invariants.check(rig, executions)
+
+
+def test_sessions_are_ended_at_random(rig: Rig, server: OwnPostgres) -> None:
+    others = "datname = current_database() AND pid <> pg_backend_pid() AND random() < 0.3"
+
+    def end_some() -> None:
+        rig.sql(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {others}")
+
+    workflow = chain(rig)
+    executions = rig.begin(workflow, 20)
+    with rig.meanwhile(end_some, every=0.2):
+        time.sleep(3)
+    executions += rig.begin(workflow, 20)
+    rig.all_end(executions)
+    assert rig.statuses(executions) == {"COMPLETED"}
+    invariants.check(rig, executions)

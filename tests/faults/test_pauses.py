@@ -1,0 +1,106 @@
+"""Workers that stand still and go on later, that stand still for ever, or whose clocks are wrong."""
+
+from __future__ import annotations
+
+import signal
+import time
+from typing import Any
+
+import pytest
+
+from dataflow.processes import worker_command
+from tests.faults import invariants
+from tests.faults.rig import LEASE_SECONDS, Rig, ledger
+from tests.plugins.stack import ROOT, signal_all, wait_until
+from tests.stack_driver import Started
+
+pytestmark = [pytest.mark.faults, pytest.mark.slow, pytest.mark.processes, pytest.mark.timeout(240)]
+
+
+def picture(rig: Rig, executions: list[Started]) -> list[tuple[Any, ...]]:
+    """All that a late write could change."""
+    ids = ", ".join(f"'{one.id}'" for one in executions)
+    rows = rig.sql(f"SELECT id, status, sequence, outputs FROM executions_execution WHERE id IN ({ids}) ORDER BY id")
+    tasks = rig.sql(
+        "SELECT execution_id, name, status, attempt, lost, failures, worker, outputs FROM executions_taskrun"
+        f" WHERE execution_id IN ({ids}) ORDER BY execution_id, name"
+    )
+    return [*rows, *tasks]
+
+
+@pytest.mark.faults_short
+def test_a_cluster_stands_still_past_its_leases_and_goes_on(rig: Rig) -> None:
+    """What it ran is taken over; what it writes later changes nothing."""
+    executions = rig.begin(rig.flow(ledger("a", seconds=1.5), ledger("b", seconds=0.1)), 24)
+    rig.wait_for_starts(executions, 12)
+    with rig.paused(rig.children("worker")):
+        rig.all_end(executions)
+        before = picture(rig, executions)
+        assert max(line.attempt for line in rig.starts(executions)) >= 2, "it had nothing in hand: nothing is shown"
+    time.sleep(LEASE_SECONDS / 2)  # time for what it has to say
+    assert picture(rig, executions) == before
+    invariants.check(rig, executions)
+
+
+@pytest.mark.parametrize("point", ["try.before", "try.after", "step.before_write", "heartbeat.before"])
+def test_a_process_stands_still_there_past_its_leases(rig: Rig, point: str) -> None:
+    if rig.postgresql is None and point == "step.before_write":
+        pytest.skip("SQLite has one writer: who stands still in its transaction holds up everybody until it goes on")
+    rig.arm(f"{point}=stop@3")
+    executions = rig.begin(rig.flow(ledger("a", seconds=0.3), ledger("b", seconds=0.1)), 12)
+    rig.wait_for_fault()
+    try:
+        rig.all_end(executions, timeout=90)
+        before = picture(rig, executions)
+    finally:
+        signal_all(rig.children(), signal.SIGCONT)
+    time.sleep(LEASE_SECONDS / 2)  # time for what it has to say
+    assert picture(rig, executions) == before
+    invariants.check(rig, executions)
+
+
+def test_processes_that_stand_still_for_ever_are_replaced(rig: Rig) -> None:
+    """Nothing is claimed while work is runnable: the parent notices and starts others."""
+    rig.stack.end("worker2")
+    wedged = rig.children("worker")
+    signal_all(wedged, signal.SIGSTOP)
+    executions = rig.begin(rig.flow(ledger("a")), 6)
+    rig.all_end(executions, timeout=120)
+    wait_until(lambda: not set(wedged) & set(rig.children("worker")), timeout=30, what="they are gone")
+    invariants.check(rig, executions)
+
+
+def test_one_process_that_stands_still_is_replaced(rig: Rig) -> None:
+    wedged = rig.children("worker")[0]
+    signal_all([wedged], signal.SIGSTOP)
+    workflow, executions = rig.flow(ledger("a", seconds=0.1)), []
+    with rig.meanwhile(lambda: executions.extend(rig.begin(workflow, 2)), every=1.0):
+        wait_until(lambda: wedged not in rig.children("worker"), timeout=120, what="it is replaced")
+    rig.all_end(executions)
+    invariants.check(rig, executions)
+
+
+@pytest.mark.parametrize("shift", [600, -600], ids=["ten minutes ahead", "ten minutes behind"])
+def test_a_machine_whose_clock_is_wrong(rig: Rig, shift: int) -> None:
+    """Times are the database's: no lease is taken from who is alive, none is kept by who is dead, no retry is early."""
+    path = f"{ROOT / 'tests' / 'faults' / 'shifted_clock'}:{rig.stack.environment['PYTHONPATH']}"
+    rig.stack.own_environment["worker3"] = {"PYTHONPATH": path, "DATAFLOW_TEST_CLOCK_SHIFT": str(shift)}
+    rig.stack.commands["worker3"] = worker_command()
+    rig.stack.end("worker2")
+    rig.stack.restart()
+    rig.wait_for_workers()
+    held = {"retry": {"attempts": 2, "delay": 3, "jitter": 0}}
+    tasks = [ledger("long", seconds=LEASE_SECONDS * 1.5), ledger("again", fail_times=1, depends_on=[], **held)]
+    executions = rig.begin(rig.flow(*tasks), 16)
+    rig.wait_for_starts(executions, 24)
+    skewed = set(rig.children("worker3"))
+    assert skewed & {line.pid for line in rig.starts(executions)}, "the skewed workers did nothing"
+    rig.all_end(executions)
+    by_try = {(line.execution, line.task, line.attempt): line.time for line in rig.starts(executions)}
+    assert {attempt for _, task, attempt in by_try if task == "long"} == {1}
+    waits = [
+        by_try[key, task, 2] - at for (key, task, attempt), at in by_try.items() if (task, attempt) == ("again", 1)
+    ]
+    assert len(waits) == 16
+    assert min(waits) >= 2.9
+    invariants.check(rig, executions)

@@ -1,0 +1,46 @@
+"""1,000 executions while every 2 s one of the worker processes is killed."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import time
+
+import psutil
+import pytest
+
+from tests.faults import invariants
+from tests.faults.rig import Rig, ledger
+from tests.stack_driver import Started
+
+pytestmark = [pytest.mark.faults, pytest.mark.slow, pytest.mark.processes, pytest.mark.timeout(900)]
+
+COUNT = 1000
+
+
+def seconds_for(rig: Rig) -> tuple[float, list[Started]]:
+    """Start them all, wait for the last end."""
+    workflow = rig.workflow(*(ledger(name, seconds=0.25) for name in "abc"))
+    began = time.monotonic()
+    executions = rig.begin(workflow, COUNT)
+    rig.all_end(executions, timeout=400)
+    return time.monotonic() - began, executions
+
+
+def test_a_thousand_executions_under_kills(rig: Rig, capsys: pytest.CaptureFixture[str]) -> None:
+    quiet, first = seconds_for(rig)
+    chance, killed = random.Random(3), []
+
+    def kill_one() -> None:
+        victim = chance.choice(rig.children() or [0])
+        with contextlib.suppress(psutil.NoSuchProcess):
+            psutil.Process(victim).kill()
+            killed.append(victim)
+
+    with rig.meanwhile(kill_one, every=2.0):
+        loud, second = seconds_for(rig)
+    with capsys.disabled():
+        print(f"\n{COUNT} executions: {quiet:.1f} s, and {loud:.1f} s with {len(killed)} kills ({loud / quiet:.2f} ×)")
+    assert len(killed) >= 3
+    assert rig.statuses(second) == {"COMPLETED"}
+    invariants.check(rig, first + second)
