@@ -41,7 +41,7 @@ ENVIRONMENT = (
         secret=True,
     ),
     Variable(name="WORKERS", default="2", help="Worker processes."),
-    Variable(name="WORKER_THREADS", default="100", help="Tasks that one worker process runs at the same time."),
+    Variable(name="WORKER_THREADS", default="256", help="Tasks that one worker process runs at the same time."),
     Variable(name="OPENAI_API_KEY", default="", help="Key for the OpenAI task types.", secret=True),
     Variable(name="OPENAI_BASE_URL", default="", help="Another server that speaks the OpenAI protocol."),
     Variable(

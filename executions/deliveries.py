@@ -16,7 +16,7 @@ from django.db.models import Exists, OuterRef
 
 from dataflow.lib.errors import ApiProblem, TaskError, conflict
 from dataflow.lib.failpoints import failpoint
-from dataflow.lib.fields import DatabaseNow
+from dataflow.lib.fields import DatabaseNow, StatementNow
 from dataflow.lib.jsonvalues import clean_json
 from executions import queue, signing
 from executions.database import database_now, writing
@@ -66,15 +66,14 @@ def deliver(execution_id: str, send: Sender) -> None:
 
 def take_due() -> list[str]:
     """The executions whose oldest unsettled delivery is due: nobody else takes it for a while."""
-    now = database_now()
     earlier = Delivery.objects.filter(
         execution=OuterRef("execution"), status=DeliveryStatus.PENDING, sequence__lt=OuterRef("sequence")
     )
-    due = Delivery.objects.filter(status=DeliveryStatus.PENDING, wake_at__lte=now)
+    due = Delivery.objects.filter(status=DeliveryStatus.PENDING, wake_at__lte=StatementNow())
     heads = due.filter(~Exists(earlier)).order_by("wake_at").values_list("pk", "execution_id")[:_BATCH]
     taken = []
     for key, execution_id in list(heads):
-        if due.filter(pk=key).update(wake_at=now + queue.RING_AGAIN):
+        if due.filter(pk=key).update(wake_at=database_now() + queue.RING_AGAIN):
             taken.append(execution_id)
     return taken
 

@@ -31,7 +31,7 @@ DELIVERIES = "deliveries"
 #: Who took an execution and did nothing with it has died: others take it after so long.
 RING_AGAIN = timedelta(seconds=15)
 #: A worker that heard nothing looks again after so long: a notification can be lost with its connection.
-LISTEN_SECONDS = 5.0
+LISTEN_SECONDS = 10.0
 #: Due at once is due a moment ago: a few microseconds between two readings of a clock do not matter then.
 AT_ONCE = timedelta(seconds=1)
 #: Where PostgreSQL tells of work, and of executions that have ended.

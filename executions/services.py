@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -83,7 +84,7 @@ def start_execution(  # noqa: PLR0913 - the parts of one request, each by name
         trigger=trigger,
         trigger_ref=trigger_ref,
     )
-    return _accept(row, key, request_hash)
+    return accept(row, key=key, request_hash=request_hash)
 
 
 def new_execution(  # noqa: PLR0913 - as above
@@ -255,17 +256,22 @@ def _scoped(workflow: Workflow, key: str | None) -> str:
     return f"{workflow.pk}:{key}"
 
 
-def _accept(row: Execution, key: str, request_hash: str) -> Execution:
-    """Store an execution, within its workflow's limit; the first answer where the same request was first."""
+def accept(
+    row: Execution, *, key: str = "", request_hash: str = "", insert: Callable[[Execution], None] = store.create
+) -> Execution:
+    """Store an execution by ``insert``, within its workflow's limit; the first answer where the same request was first.
+
+    Raises ``ApiProblem`` 429 where the limit is reached and the workflow wants no queue.
+    """
     on_limit = _on_limit(row)
     if not key and on_limit != "reject":
-        store.create(row)
+        insert(row)
     else:
         try:
             with database.writing():
                 if on_limit == "reject":
                     _refuse_if_full(row)
-                _insert(row, key, request_hash)
+                _insert(row, key, request_hash, insert)
                 failpoint("accept.before_commit")
         except IntegrityError:
             # The same request at the same time was first.
@@ -278,10 +284,10 @@ def _accept(row: Execution, key: str, request_hash: str) -> Execution:
     return row
 
 
-def _insert(row: Execution, key: str, request_hash: str) -> None:
+def _insert(row: Execution, key: str, request_hash: str, insert: Callable[[Execution], None]) -> None:
     if key:
         IdempotencyKey.objects.filter(key=key, created_at__lt=database.database_now() - _KEY_LIFE).delete()
-    store.create(row)
+    insert(row)
     if key:
         IdempotencyKey.objects.create(key=key, request_hash=request_hash, execution=row)
 

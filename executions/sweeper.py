@@ -6,7 +6,7 @@ What is due by its time needs no sweeper: every worker takes it by itself.
 from __future__ import annotations
 
 import logging
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from dataflow.lib.failpoints import failpoint
 from executions import database, store
@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 #: Seconds between sweeps, and at most between looks at schedules.
 SWEEP_SECONDS = LEASE_SECONDS / 3
-LOOK_SECONDS = 5.0
+LOOK_SECONDS = 10.0
 _BATCH = 500
 _FORGET_WORKERS = timedelta(hours=1)
 _FORGET_KEYS = timedelta(hours=24)
@@ -33,7 +33,7 @@ def sweep() -> int:
     """Find executions whose worker let its lease run out, and whatever a crash left undone. Returns how many."""
     failpoint("sweep.before")
     now = database_now()
-    found = _recover_lost() + store.wake_parked(now) + store.cancel_orphans()
+    found = _recover_lost(now) + store.wake_parked(now) + store.cancel_orphans()
     global _sweeps  # noqa: PLW0603 - one sweeper a process; only how often it forgets depends on it
     if _sweeps % _FORGET_EVERY == 0:
         forget()
@@ -58,8 +58,8 @@ def run_schedules() -> float:
     return min(max((due - database_now()).total_seconds(), 0.05), LOOK_SECONDS)
 
 
-def _recover_lost() -> int:
-    expired = TaskRun.objects.filter(status=TaskStatus.RUNNING, lease_until__lt=database_now(), items__isnull=True)
+def _recover_lost(now: datetime) -> int:
+    expired = TaskRun.objects.filter(status=TaskStatus.RUNNING, lease_until__lt=now, items__isnull=True)
     lost = list(expired.order_by("execution_id").values_list("execution_id", flat=True).distinct()[:_BATCH])
     if lost:
         logger.warning("Found %d executions whose worker was lost.", len(lost))

@@ -151,7 +151,7 @@ class ItemsPage(VerbPage):
         task = _run_or_404(execution, name)
         status = request.GET.get("status", "").upper()
         status = status if status in TaskStatus.__members__ else ""
-        rows = execution.task_runs.filter(item__isnull=False, name__startswith=f"{name}[")
+        rows = execution.task_runs.filter(item__isnull=False, position=task.position)
         rows = rows.filter(status=status) if status else rows
         after = request.GET.get("after", "")
         if after.isascii() and after.isdigit() and len(after) <= 9:

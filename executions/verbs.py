@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from dataflow.lib.errors import ApiProblem, Problem, conflict, invalid, not_found
@@ -115,7 +116,7 @@ def rerun_execution(
     )
     row.rerun_of, row.trigger_ref = execution, execution.pk
     reused = _reused(execution, row, version, changes.from_task) if changes.from_task else []
-    transactions.create_rerun(row, definition=definition, tasks=reused)
+    services.accept(row, insert=partial(transactions.create_rerun, definition=definition, tasks=reused))
     will_run = [task.name for task in definition.tasks if task.name not in reused]
     return Rerunning(execution=row, reused=reused, will_run=will_run)
 

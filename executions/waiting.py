@@ -11,6 +11,8 @@ from django.db.models import Subquery
 from dataflow.lib.fields import DatabaseNow
 from executions.engine.state import ExecutionStatus, TaskStatus
 from executions.models import Execution, TaskRun, Worker
+from executions.reading import read
+from workflows.models import Workflow
 
 #: A worker that gave no sign of life for so long is taken for dead.
 WORKER_SILENCE = timedelta(seconds=45)
@@ -44,15 +46,24 @@ def waiting_for(execution: Execution, runs: Mapping[str, TaskRun]) -> dict[str, 
 def actions(execution: Execution, runs: Mapping[str, TaskRun] | None = None) -> list[str]:
     """What may be asked of an execution now: ``cancel``, ``resume``, ``rerun``, ``approve``, ``reject``.
 
-    Without ``runs`` the last two are left out. A child is not resumed by itself: its parent makes a new one.
+    Without ``runs`` the last two are left out. A child is not resumed by itself: its parent makes a new one. Of an
+    archived workflow nothing is run again.
     """
     status = ExecutionStatus(execution.status)
-    if status is ExecutionStatus.COMPLETED:
-        return ["rerun"]
+    again = [] if is_archived(execution) else ["rerun"]
+    if status is ExecutionStatus.COMPLETED or (status.ended and execution.parent_id):
+        return again
     if status.ended:
-        return ["rerun"] if execution.parent_id else ["resume", "rerun"]
+        return ["resume", *again]
     asked = any(waits_for_approval(run) for run in (runs or {}).values())
-    return ["cancel", "rerun", *(("approve", "reject") if asked else ())]
+    return ["cancel", *again, *(("approve", "reject") if asked else ())]
+
+
+def is_archived(execution: Execution) -> bool:
+    """Whether its workflow was archived; a query where the workflow has not been read."""
+    if Execution.workflow.is_cached(execution):
+        return execution.workflow.archived_at is not None
+    return read(Workflow, "id = {0}", [execution.workflow_id])[0].archived_at is not None
 
 
 def waits_for_approval(run: TaskRun) -> bool:

@@ -65,3 +65,11 @@ class DatabaseNow(Now):
     def as_postgresql(self, compiler: SQLCompiler, connection: BaseDatabaseWrapper, **context: Any) -> tuple[str, Any]:
         """Read when the row is, again where it was waited for."""
         return self.as_sql(compiler, connection, template="CLOCK_TIMESTAMP()", **context)
+
+
+class StatementNow(DatabaseNow):
+    """The database's clock when the statement began: stable within it, so that an index on times can be used."""
+
+    def as_postgresql(self, compiler: SQLCompiler, connection: BaseDatabaseWrapper, **context: Any) -> tuple[str, Any]:
+        """Read once."""
+        return self.as_sql(compiler, connection, template="STATEMENT_TIMESTAMP()", **context)

@@ -61,12 +61,14 @@ def _outputs_in_order(loaded: Loaded, name: str) -> Iterator[Mapping[str, Any] |
         if state.item is not None and task_of(state.name) == name
     }
     fresh = ((item, _of_state(state)) for item, state in sorted(unsaved.items()))
-    both = merge(fresh, _stored_outputs(loaded.run.id, name, unsaved), key=lambda pair: pair[0])
+    both = merge(fresh, _stored_outputs(loaded, name, unsaved), key=lambda pair: pair[0])
     return (outputs for _, outputs in both)
 
 
-def _stored_outputs(execution_id: str, name: str, but: Container[int]) -> Iterator[_OfItem]:
-    stored = TaskRun.objects.filter(execution_id=execution_id, name__startswith=f"{name}[").order_by("item")
+def _stored_outputs(loaded: Loaded, name: str, but: Container[int]) -> Iterator[_OfItem]:
+    # Not by the beginning of the name: SQLite's LIKE does not tell "a" from "A".
+    position = loaded.run.place_of(name)
+    stored = TaskRun.objects.filter(execution_id=loaded.run.id, position=position, item__isnull=False).order_by("item")
     for item, status, outputs, kept in stored.values_list("item", "status", "outputs", "stored").iterator(_CHUNK):
         if item is not None and item not in but:
             completed = status == TaskStatus.COMPLETED

@@ -107,7 +107,8 @@ def _take_items_back(loaded: Loaded) -> dict[str, Items]:
     for name in verbs.to_resume(run):
         if (items := run.task(name).items) is None:
             continue
-        rows = TaskRun.objects.filter(execution_id=run.id, name__startswith=f"{name}[")
+        # Not by the beginning of the name: SQLite's LIKE does not tell "a" from "A".
+        rows = TaskRun.objects.filter(execution_id=run.id, position=run.place_of(name), item__isnull=False)
         back = [TaskStatus.CANCELLED]
         if not accepts_failed_items(run.definition_of(name)):
             back += [TaskStatus.FAILED, TaskStatus.SKIPPED]

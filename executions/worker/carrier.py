@@ -158,8 +158,6 @@ class Carrier:
                 handle.loaded, handle.is_unsure = None, True
                 raise
             handle.is_unsure = False
-            if handle.has_children:  # not in the step's own transaction: locks go from a child to its parent
-                store.cancel_orphans(handle.id)
             handle.in_hand.update((claim.task, claim.attempt) for claim in claims)
             for one in wanting:
                 one.claim = claims.pop(0) if claims else None
@@ -167,6 +165,9 @@ class Carrier:
             for claim in claims[:slots]:
                 self._start_another(handle, claim)
             self._give_back(max(0, slots - len(claims)))
+            # Not in the step's own transaction: locks go from a child to its parent. The sweeper finds what is left.
+            if handle.has_children:
+                store.cancel_orphans(handle.id)
 
     def _finish(self, handle: _Handle, batch: list[_Ticket]) -> None:
         with self._lock:
@@ -209,7 +210,12 @@ class Carrier:
     def _write(
         self, handle: _Handle, loaded: store.Loaded, batch: list[_Ticket]
     ) -> tuple[list[Claim], list[_Ticket], int]:
-        wanting = [one for one in batch if one.ended is None or store.settle(loaded, one.ended, self._worker)]
+        # Where a write got no answer, a try that is settled already may be so by it: its thread goes on all the same.
+        wanting = [
+            one
+            for one in batch
+            if one.ended is None or store.settle(loaded, one.ended, self._worker) or handle.is_unsure
+        ]
         ours = {(one.ended.claim.task, one.ended.claim.attempt) for one in batch if one.ended is not None}
         claims, slots = [], 0
         if handle.is_unsure:
@@ -232,6 +238,7 @@ class Carrier:
         except BaseException:
             self._give_back(slots)
             raise
+        handle.has_children = any(state.child for state in loaded.run.tasks.values())
         handle.loaded = None if loaded.run.status.ended else loaded
         loaded.row.takes = 0
         return claims, wanting, slots

@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
 
 from dataflow.lib.errors import TaskError
 from dataflow.lib.failpoints import failpoint
+from dataflow.lib.fields import DatabaseNow
 from dataflow.lib.ids import new_id
 from executions import database, store
 from executions.engine.outcomes import LEASE_SECONDS, Failed, Outcome, Released
@@ -175,12 +175,19 @@ class Node:
 
     def _show(self) -> None:
         """Give a sign of life: one statement, but for the first."""
-        now = database.database_now()
         doing = [
             {"execution": one.claim.execution_id, "task": one.claim.task, "attempt": one.claim.attempt}
             for one in self._snapshot()[:MAX_SHOWN]
         ]
-        seen: dict[str, Any] = {"heartbeat_at": now, "doing": doing}
-        if not Worker.objects.filter(pk=self.id).update(**seen):
+        if not Worker.objects.filter(pk=self.id).update(heartbeat_at=DatabaseNow(), doing=doing):
+            now = database.database_now()
             host = socket.gethostname()[:255]
-            Worker.objects.create(pk=self.id, host=host, pid=os.getpid(), threads=self.threads, started_at=now, **seen)
+            Worker.objects.create(
+                pk=self.id,
+                host=host,
+                pid=os.getpid(),
+                threads=self.threads,
+                started_at=now,
+                heartbeat_at=now,
+                doing=doing,
+            )

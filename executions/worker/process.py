@@ -168,7 +168,8 @@ class WorkerProcess:
                 if time.monotonic() - last >= sweeper.SWEEP_SECONDS:
                     last = time.monotonic()
                     sweeper.sweep()
-                pause = sweeper.run_schedules()
+                to_next_sweep = max(0.0, last + sweeper.SWEEP_SECONDS - time.monotonic())
+                pause = min(sweeper.run_schedules(), to_next_sweep)
                 release_connection()
             except DatabaseError as error:
                 logger.warning("Sweeper: the database did not answer (%s).", str(error).strip())

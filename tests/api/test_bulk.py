@@ -198,8 +198,6 @@ def test_the_key_is_for_each(api: Api, settings: Any) -> None:
         ({"filter": {"created_after": "2025-01-01T00:00:00"}}, ["/filter/created_after"]),
         ({"filter": {"created_before": "0001-01-01T00:00:00+14:00"}}, ["/filter/created_before"]),
         ({"filter": {"label": "team"}}, ["/filter/label"]),
-        ({"filter": {"label": "te\0am:x"}}, ["/filter/label"]),
-        ({"filter": {"workflow": "wf\0"}}, ["/filter/workflow"]),
         ({"filter": {"workflow": 5}}, ["/filter/workflow"]),
         ({"ids": ["we-1"], "dry_run": "yes"}, ["/dry_run"]),
         ({"ids": ["we-1"], "colour": 1}, ["/colour"]),
@@ -231,9 +229,8 @@ def test_what_belongs_to_the_verb(
     assert_problem(api.send("POST", f"/executions/{verb}", body, status=400), 400, "validation", at=pointers)
 
 
-def test_a_nul_in_an_id_is_no_such_execution(api: Api, each: dict[str, str]) -> None:
-    answer = send(api, "cancel", {"ids": ["we-\0"]})
-    assert answer["failed"]["we-\0"]["status"] == 404
+def test_a_nul_in_an_id(api: Api, each: dict[str, str]) -> None:
+    assert_problem(api.send("POST", "/executions/cancel", {"ids": ["we-\0"]}, status=400), 400, at=["/ids/0"])
 
 
 def test_unknown(api: Api, workflow: Workflow) -> None:

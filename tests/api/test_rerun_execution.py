@@ -253,6 +253,32 @@ def test_an_archived_workflow(api: Api, workflow: Workflow) -> None:
     assert rows() == before
 
 
+def test_an_archived_workflow_is_not_offered(api: Api, workflow: Workflow) -> None:
+    source = make_execution(workflow, ExecutionStatus.FAILED)
+    path = f"/workflows/{workflow.pk}/executions/{source.pk}"
+    assert api.call("GET", path, status=200)["actions"] == ["resume", "rerun"]
+    archive_workflow(workflow=workflow)
+    assert api.call("GET", path, status=200)["actions"] == ["resume"]
+
+
+def test_a_workflow_that_queues_nothing_is_full(api: Api) -> None:
+    limited = make_workflow(concurrency={"limit": 1, "on_limit": "reject"})
+    source = make_execution(limited)
+    _, made = rerun(api, source)
+    before = rows()
+    assert_problem(api.send("POST", path_of(source), status=429), 429, "concurrency_limit")
+    assert rows() == before
+    assert Execution.objects.get(pk=made.pk).status == "PENDING"
+
+
+def test_the_newest_replaces_those_before_it(api: Api) -> None:
+    limited = make_workflow(concurrency={"limit": 1, "on_limit": "cancel_running"})
+    _, first = rerun(api, make_execution(limited))
+    _, second = rerun(api, first)
+    first.refresh_from_db()
+    assert (first.status, second.status) == ("CANCELLED", "PENDING")
+
+
 def test_unknown(api: Api, workflow: Workflow) -> None:
     assert_problem(api.raw("POST", f"/workflows/{workflow.pk}/executions/we-unknown/rerun"), 404, "not_found")
 

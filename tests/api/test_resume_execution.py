@@ -11,7 +11,7 @@ from executions import services, vault
 from executions.engine.state import ExecutionStatus, TaskStatus
 from executions.models import Attempt, Event, Execution
 from tests.api_client import Api, assert_problem, rows
-from tests.executions_driver import claim, echo, event_types, failed, started, task
+from tests.executions_driver import at_once, claim, echo, event_types, failed, started, task
 from tests.factories import make_execution, make_task_run, make_workflow
 from tests.verbs_driver import CHAIN, broken, complete, end, finish
 from workflows.models import Workflow
@@ -140,6 +140,33 @@ def test_twice(api: Api) -> None:
     before = rows()
     assert_problem(api.send("POST", path_of(execution), status=409), 409, "not_resumable")
     assert rows() == before
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_several_at_once_one_counts() -> None:
+    execution = broken()
+
+    def send() -> int:
+        return int(Api().raw("POST", path_of(execution)).status_code)
+
+    assert sorted(at_once(*[send] * 4)) == [202, 409, 409, 409]
+    assert event_types(execution).count("execution.resumed") == 1
+
+
+def test_names_that_differ_in_case_are_two_tasks(api: Api) -> None:
+    each = {"for_each": "{{[1, 2]}}", "concurrency": 1, "depends_on": []}
+    execution = started(
+        echo("a", "{{string(item)}}", **each), echo("A", "{{string(item)}}", on_item_failure="null", **each)
+    )
+    begun = {tried.task: tried for tried in (claim(execution), claim(execution))}
+    complete(begun["a[0]"])
+    end(begun["A[0]"], failed())
+    begun = {tried.task: tried for tried in (claim(execution), claim(execution))}
+    end(begun["a[1]"], failed())
+    api.call("POST", path_of(execution), status=202)
+    assert task(execution, "a").items == {"total": 2, "next": 2, "completed": 1, "failed": 0}
+    assert task(execution, "A").items == {"total": 2, "next": 2, "completed": 0, "failed": 1}
+    assert sorted(finish(execution)) == ["A[1]", "a[1]"]
 
 
 def test_a_child_of_which_nobody_waits_any_more(api: Api, workflow: Workflow) -> None:

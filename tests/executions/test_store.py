@@ -7,31 +7,30 @@ from functools import partial
 from typing import Any
 
 import pytest
-from django.db import DatabaseError, connection, transaction
-from django.test.utils import CaptureQueriesContext
+from django.db import transaction
 
-from executions import files, queue, store
+from executions import queue, store
 from executions.engine.outcomes import Completed, Released
 from executions.engine.state import ExecutionStatus, TaskStatus
-from executions.models import Attempt, Event, Execution, StoredFile
-from executions.worker.node import Node
+from executions.models import Attempt, Execution
 from tests.executions_driver import (
     WORKER,
     age_due_times,
     age_leases,
+    age_wake,
     at_once,
     claim,
+    claimable,
     echo,
     event_types,
     everything,
     failed,
-    forget_jobs,
-    jobs,
+    is_due,
     settle,
     started,
+    taken,
     task,
 )
-from workflows.models import WorkflowVersion
 
 pytestmark = pytest.mark.django_db
 FAN_OUT = [echo("a"), *(echo(name, depends_on=["a"]) for name in "bcd"), echo("end", depends_on=["b", "c", "d"])]
@@ -42,32 +41,36 @@ def fresh(execution: Execution) -> Execution:
 
 
 # --- acceptance ---
-def test_accepting_stores_the_row_its_first_event_and_one_doorbell() -> None:
+@pytest.mark.django_db(transaction=True)
+def test_accepting_stores_the_row_and_its_first_event_and_it_is_due() -> None:
     execution = started()
-    assert fresh(execution).status == ExecutionStatus.PENDING
+    row = fresh(execution)
+    assert row.status == ExecutionStatus.PENDING
     assert event_types(execution) == ["execution.created"]
-    assert jobs() == [execution.pk]
-    assert execution.wake_at == execution.created_at + queue.RING_AGAIN
+    assert row.wake_at == row.pick_at == row.created_at
+    assert is_due(execution)
+    assert taken() == [execution.pk]
 
 
-def test_what_is_rolled_back_leaves_neither_row_nor_doorbell() -> None:
+@pytest.mark.django_db(transaction=True)
+def test_what_is_rolled_back_leaves_no_row() -> None:
     with transaction.atomic():
         started()
         transaction.set_rollback(True)
     assert not Execution.objects.exists()
-    assert jobs() == []
+    assert taken() == []
 
 
-def test_a_step_that_is_rolled_back_rings_nobody() -> None:
+def test_a_step_that_is_rolled_back_leaves_nothing() -> None:
     execution = started(*FAN_OUT)
     first = claim(execution)
-    forget_jobs()
     before = everything(execution)
     with transaction.atomic():
         settle(first)
-        assert len(jobs()) == 2
+        assert is_due(execution)
         transaction.set_rollback(True)
     assert everything(execution) == before
+    assert not is_due(execution)
 
 
 # --- claims ---
@@ -180,54 +183,54 @@ def test_progress_of_a_try_that_is_over_is_not_shown() -> None:
     assert task(execution, "first").progress == 0.5
 
 
-# --- doorbells ---
-def test_one_doorbell_for_each_newly_ready_task_but_the_claimed_one() -> None:
+# --- what is due ---
+def test_it_is_due_while_there_is_more_to_claim() -> None:
     execution = started(*FAN_OUT)
-    forget_jobs()
     a = claim(execution)
-    assert jobs() == []
+    assert (claimable(execution), is_due(execution)) == ([], False)
     b = settle(a)
     assert b is not None
-    assert jobs() == [execution.pk] * 2
-    c, d = claim(execution), claim(execution)
+    assert (claimable(execution), is_due(execution)) == (["c", "d"], True)
+    c = claim(execution)
+    assert (claimable(execution), is_due(execution)) == (["d"], True)
+    d = claim(execution)
     assert [b.task, c.task, d.task] == ["b", "c", "d"]
-    assert jobs() == [execution.pk] * 2
+    assert (claimable(execution), is_due(execution)) == ([], False)
     for one in (b, c):
         assert settle(one) is None
     end = settle(d)
     assert end is not None
     assert end.task == "end"
     assert settle(end) is None
-    assert jobs() == [execution.pk] * 2
+    assert not is_due(execution)
     assert fresh(execution).status == ExecutionStatus.COMPLETED
 
 
-def test_roots_are_rung_for_by_the_first_step() -> None:
+def test_roots_are_claimable_from_the_first_step() -> None:
     execution = started(*(echo(name, depends_on=[]) for name in "abc"))
-    forget_jobs()
-    claim(execution)
-    assert len(jobs()) == 2
-    claim(execution)
-    assert len(jobs()) == 2
+    for left in (["b", "c"], ["c"], []):
+        claim(execution)
+        assert (claimable(execution), is_due(execution)) == (left, bool(left))
 
 
+@pytest.mark.django_db(transaction=True)
 def test_a_worker_that_stops_leaves_what_is_ready_to_others() -> None:
     execution = started()
     first = claim(execution)
-    forget_jobs()
     ended = store.EndOfTry(claim=first, outcome=Completed(outputs={"text": "x"}))
     assert store.step(execution.pk, worker=WORKER, ended=ended, claiming=False) is None
-    assert jobs() == [execution.pk]
+    assert is_due(execution)
+    assert taken() == [execution.pk]
     assert claim(execution).task == "second"
 
 
-def test_a_released_try_is_rung_for() -> None:
+@pytest.mark.django_db(transaction=True)
+def test_a_released_try_is_due() -> None:
     execution = started()
     first = claim(execution)
-    forget_jobs()
     ended = store.EndOfTry(claim=first, outcome=Released())
     assert store.step(execution.pk, worker=WORKER, ended=ended, claiming=False) is None
-    assert jobs() == [execution.pk]
+    assert taken() == [execution.pk]
     again = claim(execution)
     assert (again.task, again.attempt) == ("first", 2)
     assert task(execution, "first").lost == 0
@@ -240,11 +243,14 @@ def test_nobody_needs_to_wake_what_runs() -> None:
     assert fresh(execution).wake_at is None
 
 
-def test_what_is_ready_is_rung_for_again() -> None:
+@pytest.mark.django_db(transaction=True)
+def test_who_takes_it_and_dies_is_followed_by_another() -> None:
     execution = started(echo("a", depends_on=[]), echo("b", depends_on=[]))
     claim(execution)
-    row = fresh(execution)
-    assert row.wake_at == (row.started_at or row.created_at) + queue.RING_AGAIN
+    assert taken() == [execution.pk]
+    assert taken() == []
+    age_wake(execution, seconds=queue.RING_AGAIN.total_seconds())
+    assert taken() == [execution.pk]
     claim(execution)
     assert fresh(execution).wake_at is None
 
@@ -283,13 +289,12 @@ def test_retries_that_are_due_together_are_shared_out() -> None:
     a, b = claim(execution), claim(execution)
     settle(a, failed())
     settle(b, failed())
-    forget_jobs()
     assert store.step(execution.pk, worker=WORKER) is None
     age_due_times(execution)
-    assert (claim(execution).task, task(execution, "b").status) == ("a", TaskStatus.PENDING)
-    assert jobs() == [execution.pk]
+    assert (claim(execution).task, task(execution, "b").status) == ("a", TaskStatus.WAITING)
+    assert (claimable(execution), is_due(execution)) == (["b"], True)
     assert claim(execution).task == "b"
-    assert jobs() == [execution.pk]
+    assert not is_due(execution)
 
 
 def test_the_deadline_of_the_workflow_ends_it() -> None:
@@ -373,104 +378,3 @@ def test_the_log_of_a_whole_run() -> None:
         "task.completed a", "task.skipped b", "task.started c", "task.completed c", "task.started d", "task.failed d",
         "execution.completed",
     ]  # fmt: skip
-
-
-# --- guards of the database ---
-@pytest.mark.parametrize(
-    ("before", "after", "allowed"),
-    [
-        ("COMPLETED", "RUNNING", False),
-        ("COMPLETED", "PENDING", False),
-        ("COMPLETED", "FAILED", False),
-        ("FAILED", "RUNNING", False),
-        ("FAILED", "COMPLETED", False),
-        ("FAILED", "PENDING", True),
-        ("CANCELLED", "COMPLETED", False),
-        ("CANCELLED", "PENDING", True),
-        ("RUNNING", "COMPLETED", True),
-    ],
-)
-def test_the_database_keeps_ended_states(before: str, after: str, allowed: bool) -> None:
-    execution = started()
-    Execution.objects.filter(pk=execution.pk).update(status=before)
-    change = Execution.objects.filter(pk=execution.pk)
-    if allowed:
-        assert change.update(status=after) == 1
-        return
-    with pytest.raises(DatabaseError, match="an ended execution keeps its status"), transaction.atomic():
-        change.update(status=after)
-    assert fresh(execution).status == before
-
-
-@pytest.mark.parametrize("change", [{"definition": {"title": "Other"}}, {"number": 7}, {"hash": "0" * 64}])
-def test_the_database_keeps_versions(change: dict[str, Any]) -> None:
-    version = started().version
-    with pytest.raises(DatabaseError, match="a workflow version never changes"), transaction.atomic():
-        WorkflowVersion.objects.filter(pk=version.pk).update(**change)
-
-
-def test_the_database_keeps_sequence_numbers_apart() -> None:
-    execution = started()
-    with pytest.raises(DatabaseError), transaction.atomic():
-        Event.objects.create(execution=execution, sequence=1, type="execution.failed", at=execution.created_at)
-
-
-# --- large outputs ---
-LARGE = "ä" * 200_000
-
-
-def test_large_outputs_are_kept_as_files_and_read_by_later_tasks() -> None:
-    output = {"name": "whole", "type": "text", "value": "{{tasks.first.outputs.text}}"}
-    size = {"name": "size", "type": "text.size", "inputs": {"text": "{{tasks.first.outputs.text}}"}}
-    first = {"name": "first", "type": "text.static", "inputs": {"text": "{{inputs.text}}"}}
-    given = [{"name": "text", "type": "text"}]
-    execution = started(first, size, values={"text": LARGE}, inputs=given, outputs=[output])
-    Node(threads=1).carry(execution.pk)
-    row, stored = fresh(execution), task(execution, "first")
-    assert (row.status, row.error) == (ExecutionStatus.COMPLETED, None)
-    assert (stored.outputs, row.outputs) == ({"text": None}, {"whole": None})
-    kept = StoredFile.objects.get(pk=stored.stored["text"]["file_id"])
-    assert (kept.task, kept.execution_id, kept.size) == ("first", execution.pk, 2 * 200_000 + 2)
-    assert task(execution, "size").outputs == {"size": 200_000}
-    shown = files.shown_outputs(row.outputs, row.stored) or {}
-    assert shown["whole"]["size"] == kept.size
-    assert len(stored.inputs["text"]) < 70_000
-
-
-def test_a_kept_output_that_is_gone_fails_what_needs_it_and_the_execution_ends() -> None:
-    first = {"name": "first", "type": "text.static", "inputs": {"text": "{{inputs.text}}"}}
-    condition = '{{tasks.first.outputs.text != ""}}'
-    execution = started(
-        first, echo("b", condition=condition), values={"text": LARGE}, inputs=[{"name": "text", "type": "text"}]
-    )
-    claimed = claim(execution)
-    inline, stored = files.keep_large({"text": LARGE}, execution_id=execution.pk, task="first")
-    kept = StoredFile.objects.get(pk=stored["text"]["file_id"])
-    kept.content.storage.delete(kept.content.name)
-    assert settle(claimed, Completed(outputs=inline, stored=stored)) is None
-    row = fresh(execution)
-    assert (row.status, row.error["code"], row.error["task"]) == (ExecutionStatus.FAILED, "runtime", "b")
-
-
-def test_an_output_over_the_limit_fails_its_task(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files, "MAX_OUTPUT_BYTES", 300 * 1024)
-    first = {"name": "first", "type": "text.static", "inputs": {"text": "{{inputs.text}}"}}
-    execution = started(first, values={"text": LARGE}, inputs=[{"name": "text", "type": "text"}])
-    Node(threads=1).carry(execution.pk)
-    assert fresh(execution).error["code"] == "too_large"
-    assert not StoredFile.objects.exists()
-
-
-# --- what it costs ---
-@pytest.mark.django_db(transaction=True)
-def test_the_cost_of_three_tasks() -> None:
-    """One transaction for each completion and one for the first claim; a change that costs more must say why."""
-    execution = started()
-    node = Node(threads=1)
-    with CaptureQueriesContext(connection) as captured:
-        node.carry(execution.pk)
-    statements = [query["sql"] for query in captured.captured_queries]
-    assert fresh(execution).status == ExecutionStatus.COMPLETED
-    assert sum(sql.startswith("COMMIT") for sql in statements) == 4
-    assert sum(sql.startswith("BEGIN") for sql in statements) == 4
-    assert len(statements) <= 30, "\n".join(sql[:150] for sql in statements)

@@ -90,7 +90,7 @@ def test_the_web_server_dies_while_it_accepts(rig: Rig, point: str) -> None:
     workflow = chain(rig)
     before = rig.sql("SELECT count(*) FROM executions_execution")[0][0]
     rig.arm(f"{point}=kill@2")
-    with rig.meanwhile(rig.stack.restart, every=0.3):  # a service manager does no less
+    with rig.meanwhile(rig.stack.start_missing, every=0.3):
         executions = rig.begin(workflow, 6)
     rig.wait_for_fault()
     rig.all_end(executions)

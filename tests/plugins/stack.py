@@ -135,10 +135,14 @@ class Stack:
 
     def restart(self) -> None:
         """Start what is not running (any more), and wait until ``/readyz`` says that it works."""
+        self.start_missing()
+        self.wait_until_ready()
+
+    def start_missing(self) -> None:
+        """Start what is not running (any more), as a service manager does."""
         for name, command in self.commands.items():
             if name not in self.processes or self.processes[name].poll() is not None:
                 self._launch(name, command)
-        self.wait_until_ready()
 
     def wait_until_ready(self) -> None:
         def ready() -> bool:

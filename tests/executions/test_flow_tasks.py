@@ -1,0 +1,203 @@
+"""Tasks that hold no worker: waits, approvals, other executions; and ``flow.fail``. Run as a worker runs them."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db.models import F
+
+from executions import store, sweeper
+from executions.models import Execution
+from executions.store import children
+from executions.worker.node import Node
+from tests.carrier_driver import ended, go_on
+from tests.executions_driver import age_due_times, age_wake, carry, echo, event_types, started, taken, task
+from workflows.models import Workflow
+from workflows.services import create_workflow
+
+pytestmark = pytest.mark.django_db(transaction=True)
+OUT = [{"name": "text", "type": "text", "value": "{{tasks.b.outputs.text}}"}]
+
+
+def flow(name: str, kind: str, **inputs: Any) -> dict[str, Any]:
+    return {"name": name, "type": f"flow.{kind}", "inputs": inputs}
+
+
+def work() -> int:
+    """As a worker with nothing else to do."""
+    return go_on(Node(threads=1).run)
+
+
+def later(execution: Execution, seconds: float) -> None:
+    age_due_times(execution, seconds=seconds)
+    age_wake(execution, seconds=seconds)
+
+
+# --- time ---
+def test_a_wait_holds_nobody_and_ends_in_time() -> None:
+    execution = started(flow("a", "wait", seconds=100), echo("b"), outputs=OUT)
+    assert work() == 1
+    row = task(execution, "a")
+    assert (row.status, row.waiting["for"], row.lease_until) == ("WAITING", "timer", None)
+    assert row.due_at is not None
+    assert row.due_at >= row.started_at + timedelta(seconds=100)
+    assert Execution.objects.get().wake_at == row.due_at
+    assert work() == 0
+    later(execution, 101)
+    assert work() == 1
+    assert ended(execution) == ("COMPLETED", {"text": "hello"})
+    row = task(execution, "a")
+    assert (row.status, row.waiting, row.attempt, row.outputs["seconds"]) == ("COMPLETED", None, 1, 100)
+
+
+def test_a_cancel_ends_a_wait() -> None:
+    execution = started(flow("a", "wait", seconds=100))
+    work()
+    store.cancel(execution.pk, reason="", by="ann")
+    assert (task(execution, "a").status, ended(execution)[0], work()) == ("CANCELLED", "CANCELLED", 0)
+
+
+def test_nobody_decides_in_time() -> None:
+    execution = started(flow("a", "approval", title="Go on?", timeout=60))
+    work()
+    row = task(execution, "a")
+    assert (row.status, row.waiting["for"], row.waiting["title"]) == ("WAITING", "approval", "Go on?")
+    later(execution, 60)
+    assert work() == 1
+    status, error = ended(execution)
+    assert (status, error["code"], error["task"]) == ("FAILED", "timeout", "a")
+
+
+def test_flow_fail_ends_it_as_told() -> None:
+    again = {"retry": {"attempts": 3}}
+    execution = started({**flow("a", "fail", message="No text.", code="validation"), **again}, echo("b"))
+    work()
+    status, error = ended(execution)
+    assert (status, error["code"], error["message"], error["task"]) == ("FAILED", "validation", "No text.", "a")
+    assert (task(execution, "a").attempt, task(execution, "b").status) == (1, "CANCELLED")
+
+
+# --- other executions ---
+def other(*tasks: Any, **fields: Any) -> Workflow:
+    document = {"title": "C", "tasks": list(tasks), **fields}
+    return create_workflow(document=document).workflow
+
+
+def calling(of: Workflow, *after: Any, **more: Any) -> Execution:
+    inputs = {"workflow_id": of.pk, **more.pop("given", {})}
+    return started({"name": "call", "type": "workflow.run", "inputs": inputs, **more}, *after)
+
+
+def child_of(parent: Execution) -> Execution:
+    return Execution.objects.get(parent=parent)
+
+
+def test_a_child_is_linked_both_ways_and_gives_its_outputs() -> None:
+    of = other(echo("b", "{{inputs.text}}"), inputs=[{"name": "text", "type": "text"}], outputs=OUT)
+    parent = started(
+        {"name": "call", "type": "workflow.run", "inputs": {"workflow_id": of.pk, "inputs": {"text": "hi"}}},
+        echo("after", "{{tasks.call.outputs.text}}!"),
+        outputs=[{"name": "all", "type": "text", "value": "{{tasks.after.outputs.text}}"}],
+    )
+    carry(parent)
+    child, row = child_of(parent), task(parent, "call")
+    assert (row.status, row.child, row.waiting["for"]) == ("WAITING", child.pk, "child")
+    assert (child.parent_task, child.depth, child.trigger, child.trigger_ref) == ("call", 1, "workflow", parent.pk)
+    assert not Execution.objects.filter(pk=parent.pk, wake_at__isnull=False).exists()
+    assert work() >= 2
+    assert ended(child) == ("COMPLETED", {"text": "hi"})
+    assert ended(parent) == ("COMPLETED", {"all": "hi!"})
+    assert event_types(parent).count("task.completed call") == 1
+
+
+def test_a_child_that_fails_fails_its_task() -> None:
+    parent = calling(other(flow("a", "fail", message="No text.", code="validation")))
+    work()
+    status, error = ended(parent)
+    assert (status, error["code"], error["task"]) == ("FAILED", "dependency_failed", "call")
+    assert child_of(parent).pk in error["message"]
+    assert error["details"]["error"]["code"] == "validation"
+
+
+def test_a_child_that_is_cancelled_fails_its_task() -> None:
+    parent = calling(other(echo("b")))
+    carry(parent)
+    store.cancel(child_of(parent).pk, reason="", by="ann")
+    work()
+    assert (ended(parent)[0], ended(parent)[1]["code"]) == ("FAILED", "cancelled")
+
+
+def test_a_cancelled_parent_cancels_its_child() -> None:
+    parent = calling(other(flow("a", "wait", seconds=100)))
+    work()
+    store.cancel(parent.pk, reason="", by="ann")
+    child = child_of(parent)
+    assert (ended(child)[0], task(child, "a").status) == ("CANCELLED", "CANCELLED")
+    assert ended(parent)[0] == "CANCELLED"
+
+
+def test_a_child_that_takes_too_long_is_cancelled() -> None:
+    parent = calling(other(flow("a", "wait", seconds=1000)), given={"timeout": 50})
+    work()
+    later(parent, 50)
+    work()
+    assert (ended(parent)[0], ended(parent)[1]["code"]) == ("FAILED", "timeout")
+    assert ended(child_of(parent))[0] == "CANCELLED"
+
+
+def test_a_child_whose_parent_is_gone_is_found() -> None:
+    parent = calling(other(flow("a", "wait", seconds=1000)))
+    work()
+    Execution.objects.filter(pk=parent.pk).update(status="FAILED", wake_at=None)  # as if its worker died just then
+    assert sweeper.sweep() >= 1
+    assert ended(child_of(parent))[0] == "CANCELLED"
+
+
+def test_a_for_each_of_children() -> None:
+    of = other(echo("b", "{{inputs.text}}"), inputs=[{"name": "text", "type": "text"}], outputs=OUT)
+    parent = started(
+        {
+            "name": "call",
+            "type": "workflow.run",
+            "inputs": {"workflow_id": of.pk, "inputs": {"text": "{{item}}"}},
+            "for_each": ["x", "y", "z"],
+        },
+        outputs=[{"name": "all", "type": "list", "value": "{{tasks.call.outputs.text}}"}],
+    )
+    work()
+    assert ended(parent) == ("COMPLETED", {"all": ["x", "y", "z"]})
+    assert sorted(Execution.objects.filter(parent=parent).values_list("parent_task", flat=True)) == [
+        f"call[{at}]" for at in range(3)
+    ]
+
+
+def test_inputs_that_do_not_fit_start_nothing() -> None:
+    of = other(echo("b", "{{inputs.text}}"), inputs=[{"name": "text", "type": "text"}])
+    parent = calling(of, given={"inputs": {"no": "such"}})
+    work()
+    assert (ended(parent)[0], ended(parent)[1]["code"]) == ("FAILED", "validation")
+    assert not Execution.objects.filter(parent=parent).exists()
+
+
+def test_a_circle_is_refused() -> None:
+    inputs = {"workflow_id": "{{inputs.which}}", "inputs": {"which": "{{inputs.which}}"}}
+    call = {"name": "call", "type": "workflow.run", "inputs": inputs}
+    parent = started(call, inputs=[{"name": "which", "type": "text"}], values={"which": "wf-later"})
+    Execution.objects.filter(pk=parent.pk).update(inputs={"which": parent.workflow_id})
+    work()
+    status, error = ended(parent)
+    assert (status, error["code"]) == ("FAILED", "validation")
+    assert "circle" in error["message"]
+    assert not Execution.objects.filter(parent=parent).exists()
+
+
+@pytest.mark.parametrize(("depth", "status"), [(children.MAX_DEPTH - 1, "COMPLETED"), (children.MAX_DEPTH, "FAILED")])
+def test_how_deep_they_nest(depth: int, status: str) -> None:
+    parent = calling(other(echo("b")))
+    Execution.objects.filter(pk=parent.pk).update(depth=F("depth") + depth)
+    work()
+    assert ended(parent)[0] == status
+    assert Execution.objects.filter(parent=parent).exists() == (status == "COMPLETED")
+    assert taken() == []

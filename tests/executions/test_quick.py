@@ -1,0 +1,125 @@
+"""Quick tasks: their start and end are one write, and all the same nothing of them is missing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from executions import queue, store
+from executions.engine.outcomes import Completed, Notes, Outcome
+from executions.engine.planner import Claim
+from executions.models import Attempt, Execution
+from tests.carrier_driver import Tries, alone, ended, go_on
+from tests.executions_driver import age_due_times, age_leases, age_wake, echo, event_types, failed, started, task
+
+pytestmark = pytest.mark.django_db(transaction=True)
+RETRY = {"retry": {"attempts": 2, "delay": 60, "jitter": 0}}
+
+
+def said(claim: Claim) -> Outcome:
+    return Completed(outputs={"text": str(claim.inputs["text"])})
+
+
+def failing(*tries: tuple[str, int]) -> Tries:
+    """Quick tries of which these fail."""
+    return Tries(lambda claim: failed() if (claim.task, claim.attempt) in tries else said(claim))
+
+
+def attempts(execution: Execution) -> list[tuple[Any, ...]]:
+    found = Attempt.objects.filter(task_run__execution=execution).order_by("task_run__position", "number")
+    return [(one.task_run.name, one.number, one.type, one.worker, one.inputs, one.error["code"]) for one in found]
+
+
+def test_a_failed_try_is_kept_as_an_attempt() -> None:
+    execution = started(echo("a", "hello"))
+    alone(failing(("a", 1))).carry(execution.pk)
+    assert ended(execution)[0] == "FAILED"
+    assert attempts(execution) == [("a", 1, "text.echo", "wk-1", {"text": "hello"}, "communication")]
+    (attempt,) = Attempt.objects.all()
+    row = task(execution, "a")
+    assert attempt.started_at == row.attempt_started_at
+    assert attempt.ended_at == row.completed_at
+
+
+def test_each_of_several_tries_is_kept() -> None:
+    execution = started(echo("a", "hello", **RETRY))
+    tries = failing(("a", 1), ("a", 2))
+    for _ in range(3):
+        alone(tries).carry(execution.pk)
+        age_due_times(execution)
+        age_wake(execution, seconds=3600)
+    assert ended(execution)[0] == "COMPLETED"
+    assert tries.ran == [("a", 1), ("a", 2), ("a", 3)]
+    assert attempts(execution) == [
+        ("a", number, "text.echo", "wk-1", {"text": "hello"}, "communication") for number in (1, 2)
+    ]
+    first, second = Attempt.objects.order_by("number")
+    assert first.started_at is not None
+    assert second.started_at is not None
+    assert first.started_at <= first.ended_at <= second.started_at <= second.ended_at
+
+
+def test_a_fallback_has_an_attempt_before_it() -> None:
+    spare = {"fallback": {"task": "text.static", "inputs": {"text": "spare"}}}
+    execution = started(echo("a", "hello", **spare), outputs=[{"name": "t", "type": "text", "value": "{{tasks.a.outputs.text}}"}])  # fmt: skip
+    alone(failing(("a", 1))).carry(execution.pk)
+    assert ended(execution) == ("COMPLETED", {"t": "spare"})
+    assert attempts(execution) == [("a", 1, "text.echo", "wk-1", {"text": "hello"}, "communication")]
+    row = task(execution, "a")
+    assert (row.type, row.attempt, row.inputs) == ("text.static", 2, {"text": "spare"})
+
+
+def test_failed_items_have_attempts() -> None:
+    each = {"name": "a", "type": "text.echo", "inputs": {"text": "{{item}}"}, "for_each": "{{inputs.items}}"}
+    given = [{"name": "items", "type": "list"}]
+    execution = started(each | {"on_item_failure": "null"}, inputs=given, values={"items": ["x", "y", "z"]})
+    alone(failing(("a[1]", 1))).carry(execution.pk)
+    assert ended(execution)[0] == "COMPLETED"
+    assert attempts(execution) == [("a[1]", 1, "text.echo", "wk-1", {"text": "y"}, "communication")]
+
+
+def test_what_a_try_notes_is_kept() -> None:
+    execution = started(echo("a", "hello"))
+    notes = Notes(usage={"seconds": 1}, log=({"at": "now", "level": "info", "message": "here"},))
+    alone(Tries(lambda claim: Completed(outputs={"text": "x"}, notes=notes))).carry(execution.pk)
+    row = task(execution, "a")
+    assert (row.usage, row.log) == ({"seconds": 1}, [{"at": "now", "level": "info", "message": "here"}])
+    assert (row.inputs, row.outputs, row.worker, row.attempt) == ({"text": "hello"}, {"text": "x"}, "wk-1", 1)
+
+
+def test_the_log_is_that_of_any_task() -> None:
+    execution = started(echo("a"), echo("b"))
+    alone(Tries(said)).carry(execution.pk)
+    assert event_types(execution) == [
+        "execution.created", "execution.started", "task.started a", "task.completed a", "task.started b",
+        "task.completed b", "execution.completed",
+    ]  # fmt: skip
+
+
+def test_after_a_death_each_try_is_claimed_before_it_runs() -> None:
+    """A text that kills its worker cannot do so for ever: its tries are counted."""
+    execution = started(echo("a"), echo("b"))
+
+    class Death(BaseException):
+        pass
+
+    def die(claim: Claim) -> Outcome:
+        if claim.task == "a":
+            raise Death
+        return said(claim)
+
+    deaths = Tries(die)
+    for number in range(1, 5):
+        (taken,) = store.take(1)
+        assert taken.row.takes == number if number <= 2 else 1
+        with pytest.raises(Death):
+            alone(deaths, f"wk-{number}").carry(execution.pk, taken)
+        age_leases(execution)
+        store.look_after(execution.pk)
+        age_wake(execution, seconds=queue.RING_AGAIN.total_seconds())
+    status, error = ended(execution)
+    assert (status, error["code"], error["task"]) == ("FAILED", "worker_lost", "a")
+    assert task(execution, "a").lost == 3
+    assert [attempt for _, attempt in deaths.ran] == [1, 1, 2, 3]
+    assert go_on(deaths) == 0
