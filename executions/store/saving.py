@@ -43,7 +43,7 @@ def save(loaded: Loaded, *, wake_at: datetime | None = None, held: bool = False)
         with writing():
             tries = _ended_tries(loaded)
             _write(loaded, due, events)
-            Attempt.objects.bulk_create(tries)
+            _store_tries(loaded, tries)
             for child in loaded.children:
                 accepting.create(child)
             webhooks.queue_deliveries(loaded.row, run, wanted)
@@ -197,22 +197,49 @@ def _progress_message(state: TaskState) -> str:
     return "" if items is None else f"{items.completed + items.failed} of {items.total} items"
 
 
-def _ended_tries(loaded: Loaded) -> list[Attempt]:
+def _ended_tries(loaded: Loaded) -> dict[str, Attempt]:
     """The tries that ended, with what the rows say of them before they are written over."""
     if not loaded.run.ended_tries:
-        return []
-    names = {ended.task for ended in loaded.run.ended_tries}
-    rows = {row.name: row for row in TaskRun.objects.filter(execution_id=loaded.row.id, name__in=names)}
-    return [_attempt_of(loaded, ended, rows[ended.task]) for ended in loaded.run.ended_tries if ended.task in rows]
+        return {}
+    ended_tries = {ended.task: ended for ended in loaded.run.ended_tries}
+    rows = {row.name: row for row in TaskRun.objects.filter(execution_id=loaded.row.id, name__in=ended_tries)}
+    return {
+        name: _quick_attempt_of(loaded, ended) if _has_begun_now(loaded, ended) else _attempt_of(loaded, ended, rows[name])
+        for name, ended in ended_tries.items()
+        if name in rows or _has_begun_now(loaded, ended)
+    }
+
+
+def _has_begun_now(loaded: Loaded, ended: EndedTry) -> bool:
+    """Whether a try began and ended in this step: its row does not say anything of it."""
+    claim = loaded.claims.get(ended.task)
+    return claim is not None and claim.attempt == ended.attempt
 
 
 def _attempt_of(loaded: Loaded, ended: EndedTry, row: TaskRun) -> Attempt:
     notes = loaded.notes.get(ended.task)
     return Attempt(
-        task_run=row, number=ended.attempt, type=row.type, worker=row.worker, started_at=row.attempt_started_at,
+        number=ended.attempt, type=row.type, worker=row.worker, started_at=row.attempt_started_at,
         ended_at=loaded.run.now, inputs=row.inputs, error=ended.error,
         usage=row.usage if notes is None else dict(notes.usage), log=row.log if notes is None else list(notes.log),
     )  # fmt: skip
+
+
+def _quick_attempt_of(loaded: Loaded, ended: EndedTry) -> Attempt:
+    claim, state, notes = loaded.claims[ended.task], loaded.run.tasks[ended.task], loaded.notes[ended.task]
+    return Attempt(
+        number=ended.attempt, type=claim.type, worker=state.worker, started_at=state.attempt_started_at,
+        ended_at=loaded.run.now, inputs=shown_inputs(claim.inputs), error=ended.error,
+        usage=dict(notes.usage), log=list(notes.log),
+    )  # fmt: skip
+
+
+def _store_tries(loaded: Loaded, tries: Mapping[str, Attempt]) -> None:
+    if tries:
+        runs = TaskRun.objects.filter(execution_id=loaded.row.id, name__in=tries).values_list("name", "pk")
+        for name, key in runs:
+            tries[name].task_run_id = key
+        Attempt.objects.bulk_create(tries.values())
 
 
 def _concerns_others(loaded: Loaded) -> bool:

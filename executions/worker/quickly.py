@@ -35,8 +35,11 @@ def run_next(loaded: store.Loaded, run: Callable[[Claim], Outcome], *, worker: s
         claims = store.advance(loaded, worker=worker, wanted=1)
         if not claims:
             return
+        name = claims[0].task
         store.settle(loaded, store.EndOfTry(claim=claims[0], outcome=run(claims[0])), worker)
-        if "[" not in claims[0].task or time.monotonic() > end or not is_next(loaded):
+        if "[" not in name or time.monotonic() > end or not is_next(loaded):
+            return
+        if not loaded.run.task(name).status.ended:  # it is tried again: one write tells of one try of each
             return
 
 
@@ -44,4 +47,4 @@ def _is_quick(run: Run, name: str) -> bool:
     task = run.definition_of(name)
     fallback = task.fallback if run.task(name).on_fallback else None
     task_type = registry.get(fallback.type if fallback is not None else task.type)
-    return task_type is not None and task_type.quick
+    return task_type is not None and task_type.quick and not run.task(name).lost

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from executions import queue, store
+from executions import queue, store, sweeper
 from executions.engine.outcomes import Completed, Notes, Outcome
 from executions.engine.planner import Claim
 from executions.models import Attempt, Execution
@@ -39,7 +39,8 @@ def test_a_failed_try_is_kept_as_an_attempt() -> None:
     (attempt,) = Attempt.objects.all()
     row = task(execution, "a")
     assert attempt.started_at == row.attempt_started_at
-    assert attempt.ended_at == row.completed_at
+    assert row.completed_at is not None
+    assert attempt.ended_at >= row.completed_at
 
 
 def test_each_of_several_tries_is_kept() -> None:
@@ -110,14 +111,16 @@ def test_after_a_death_each_try_is_claimed_before_it_runs() -> None:
         return said(claim)
 
     deaths = Tries(die)
+    takes = []
     for number in range(1, 5):
         (taken,) = store.take(1)
-        assert taken.row.takes == number if number <= 2 else 1
+        takes.append(taken.row.takes)
         with pytest.raises(Death):
             alone(deaths, f"wk-{number}").carry(execution.pk, taken)
         age_leases(execution)
-        store.look_after(execution.pk)
+        sweeper.sweep()
         age_wake(execution, seconds=queue.RING_AGAIN.total_seconds())
+    assert takes == [1, 2, 1, 1]
     status, error = ended(execution)
     assert (status, error["code"], error["task"]) == ("FAILED", "worker_lost", "a")
     assert task(execution, "a").lost == 3

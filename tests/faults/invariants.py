@@ -75,11 +75,11 @@ def _nothing_ran_again(rig: Rig) -> Iterator[str]:
     starts = Counter((line.execution, line.task, line.attempt) for line in rig.lines() if line.what == "start")
     ended = {(line.execution, line.task) for line in rig.lines() if line.what == "end"}
     claims = set(rig.sql("SELECT execution_id, task, attempt FROM executions_event WHERE type = 'task.started'"))
-    for key, count in starts.items():
+    for one, count in starts.items():
         if count > 1:
-            yield f"{key} ran {count} times"
-        if key not in claims and "[" not in key[1]:
-            yield f"{key} ran, and its log does not know of it"
+            yield f"{one} ran {count} times"
+        if one not in claims and "[" not in one[1]:
+            yield f"{one} ran, and its log does not know of it"
     tasks = "SELECT execution_id, name, status, attempt, type FROM executions_taskrun"
     last = {(key, name): (status, attempt, kind) for key, name, status, attempt, kind in rig.sql(tasks)}
     for (key, task, attempt), _ in starts.items():
@@ -129,9 +129,9 @@ def _webhooks_came(rig: Rig) -> Iterator[str]:
     for request in [request for request in rig.receiver.requests if request.path == "/hook"]:
         first = request.headers["webhook-id"] not in came
         came[request.headers["webhook-id"]].add(request.body)
-        body: dict[str, Any] = json.loads(request.body)
+        said: dict[str, Any] = json.loads(request.body)
         if first:
-            order[body["data"]["workflow_execution_id"]].append(body["sequence"])
+            order[said["data"]["workflow_execution_id"]].append(said["sequence"])
     rows = rig.sql("SELECT id, execution_id, sequence, status, body FROM executions_delivery")
     for key, execution, sequence, status, body in rows:
         if status != "DELIVERED":
