@@ -257,12 +257,14 @@ def _scoped(workflow: Workflow, key: str | None) -> str:
 
 
 def accept(
-    row: Execution, *, key: str = "", request_hash: str = "", insert: Callable[[Execution], None] = store.create
+    row: Execution, *, key: str = "", request_hash: str = "", insert: Callable[[Execution], None] | None = None
 ) -> Execution:
-    """Store an execution by ``insert``, within its workflow's limit; the first answer where the same request was first.
+    """Store an execution by ``insert`` (``store.create``), within its workflow's limit.
 
-    Raises ``ApiProblem`` 429 where the limit is reached and the workflow wants no queue.
+    Gives the first answer where the same request was first. Raises ``ApiProblem`` 429 where the limit is reached and
+    the workflow wants no queue.
     """
+    insert = insert or store.create
     on_limit = _on_limit(row)
     if not key and on_limit != "reject":
         insert(row)

@@ -12,8 +12,8 @@ from dataflow.lib.failpoints import failpoint
 from executions import database, store
 from executions.database import database_now
 from executions.engine.outcomes import LEASE_SECONDS
-from executions.engine.state import TaskStatus
-from executions.models import IdempotencyKey, TaskRun, Worker
+from executions.engine.state import ExecutionStatus, TaskStatus
+from executions.models import Execution, IdempotencyKey, TaskRun, Worker
 from executions.triggers import schedules
 
 logger = logging.getLogger(__name__)
@@ -22,6 +22,8 @@ logger = logging.getLogger(__name__)
 SWEEP_SECONDS = LEASE_SECONDS / 3
 LOOK_SECONDS = 10.0
 _BATCH = 500
+#: Due at once is due a second ago; this is longer than a worker with a free thread leaves it.
+_OVERDUE = timedelta(seconds=3)
 _FORGET_WORKERS = timedelta(hours=1)
 _FORGET_KEYS = timedelta(hours=24)
 #: Every so many sweeps what is old is forgotten.
@@ -33,7 +35,7 @@ def sweep() -> int:
     """Find executions whose worker let its lease run out, and whatever a crash left undone. Returns how many."""
     failpoint("sweep.before")
     now = database_now()
-    found = _recover_lost(now) + store.wake_parked(now) + store.cancel_orphans()
+    found = _recover_lost(now) + _plan_overdue(now) + store.wake_parked(now) + store.cancel_orphans()
     global _sweeps  # noqa: PLW0603 - one sweeper a process; only how often it forgets depends on it
     if _sweeps % _FORGET_EVERY == 0:
         forget()
@@ -56,6 +58,13 @@ def run_schedules() -> float:
     if due is None:
         return LOOK_SECONDS
     return min(max((due - database_now()).total_seconds(), 0.05), LOOK_SECONDS)
+
+
+def _plan_overdue(now: datetime) -> int:
+    """Plan for what is due and nobody takes, since every thread is busy: at least its times pass."""
+    overdue = Execution.objects.filter(status=ExecutionStatus.RUNNING, wake_at__lt=now - _OVERDUE)
+    found = list(overdue.order_by("wake_at").values_list("pk", flat=True)[:_BATCH])
+    return sum(store.look_after(execution_id) for execution_id in found)
 
 
 def _recover_lost(now: datetime) -> int:

@@ -204,7 +204,9 @@ def _ended_tries(loaded: Loaded) -> dict[str, Attempt]:
     ended_tries = {ended.task: ended for ended in loaded.run.ended_tries}
     rows = {row.name: row for row in TaskRun.objects.filter(execution_id=loaded.row.id, name__in=ended_tries)}
     return {
-        name: _quick_attempt_of(loaded, ended) if _has_begun_now(loaded, ended) else _attempt_of(loaded, ended, rows[name])
+        name: _quick_attempt_of(loaded, ended)
+        if _has_begun_now(loaded, ended)
+        else _attempt_of(loaded, ended, rows[name])
         for name, ended in ended_tries.items()
         if name in rows or _has_begun_now(loaded, ended)
     }

@@ -120,11 +120,11 @@ def test_old_rows_go() -> None:
 
 
 def test_a_timeout_passes_while_every_thread_is_busy() -> None:
-    """The lease of what ignores its execution's end runs out: the sweeper plans by itself, nobody has to take it."""
+    """Its time has come some seconds ago and nobody took it: the sweeper plans by itself."""
     execution = started(echo("a"), timeout=5)
     claim(execution)
-    Execution.objects.update(started_at=database.database_now() - timedelta(seconds=6))
-    age_leases(execution)
+    now = database.database_now()
+    Execution.objects.update(started_at=now - timedelta(seconds=10), wake_at=now - timedelta(seconds=5))
     assert sweeper.sweep() == 1
     execution.refresh_from_db()
     assert (execution.status, (execution.error or {})["code"]) == ("FAILED", "timeout")

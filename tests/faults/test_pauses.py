@@ -92,16 +92,15 @@ def test_a_machine_whose_clock_is_wrong(rig: Rig, shift: int) -> None:
     rig.wait_for_workers()
     held = {"retry": {"attempts": 2, "delay": 3, "jitter": 0}}
     tasks = [ledger("long", seconds=LEASE_SECONDS * 1.5), ledger("again", fail_times=1, depends_on=[], **held)]
-    executions = rig.begin(rig.flow(*tasks), 16)
-    rig.wait_for_starts(executions, 24)
-    skewed = set(rig.children("worker3"))
-    assert skewed & {line.pid for line in rig.starts(executions)}, "the skewed workers did nothing"
+    executions = rig.begin(rig.flow(*tasks), 40)  # more than one cluster has threads for
     rig.all_end(executions)
+    busy = {line.pid for line in rig.starts(executions)}
+    assert all(busy.intersection(rig.children(name)) for name in ("worker", "worker3")), "one of them did nothing"
     by_try = {(line.execution, line.task, line.attempt): line.time for line in rig.starts(executions)}
     assert {attempt for _, task, attempt in by_try if task == "long"} == {1}
     waits = [
         by_try[key, task, 2] - at for (key, task, attempt), at in by_try.items() if (task, attempt) == ("again", 1)
     ]
-    assert len(waits) == 16
+    assert len(waits) == 40
     assert min(waits) >= 2.9
     invariants.check(rig, executions)
