@@ -32,6 +32,8 @@ LET_GO_SECONDS = 5.0
 DELIVERY_PAUSE_SECONDS = 0.1
 #: Executions that are taken with one statement.
 TAKEN_AT_ONCE = 8
+#: One that waits for the bell notices so soon that it is to stop.
+STOP_LOOK_SECONDS = 0.5
 #: So long after the last bell it is quiet, and worth asking what is due next.
 ASK_AFTER_SECONDS = 0.25
 
@@ -67,6 +69,8 @@ class WorkerProcess:
         self._finish()
 
     def _on_signal(self, *_: object) -> None:
+        # At once: what is being carried starts no more tasks, wherever the main loop is.
+        self._node.stopping = self._carrier.stopping = True
         self._stop.set()
 
     def _take_work(self) -> None:
@@ -94,8 +98,12 @@ class WorkerProcess:
         if time.monotonic() - self._asked > ASK_AFTER_SECONDS:
             seconds = self._guarded_call(due)
         wait = queue.LISTEN_SECONDS if seconds is None else min(max(seconds, 0.02), queue.LISTEN_SECONDS)
-        if self._guarded_call(partial(bell.wait, wait)):
-            self._asked = time.monotonic()
+        end = time.monotonic() + wait
+        while not self._stop.is_set() and (left := end - time.monotonic()) > 0:
+            self._beat()
+            if self._guarded_call(partial(bell.wait, min(left, STOP_LOOK_SECONDS))):
+                self._asked = time.monotonic()
+                return
 
     def _take_deliveries(self) -> None:
         """Take webhook deliveries, however busy the executions keep everything else."""

@@ -169,7 +169,7 @@ def _nothing_is_left(rig: Rig) -> Iterator[str]:
     )
     yield from (f"{key} {name} is RUNNING under a lease that ran out" for key, name in leases)
     limits = "SELECT concurrency_key, concurrency_limit, started_at, completed_at FROM executions_execution WHERE concurrency_key <> ''"
-    changes: dict[str, list[tuple[Any, int, int]]] = defaultdict(list)
+    changes: dict[str, list[tuple[Any, int, int | None]]] = defaultdict(list)
     for key, limit, started, completed in rig.sql(limits):
         if started is not None:
             changes[key] += [(started, 1, limit), (completed, -1, limit)]

@@ -5,6 +5,7 @@ Python loads it before anything else where this folder is in ``PYTHONPATH``.
 
 from __future__ import annotations
 
+import copyreg
 import datetime as dt
 import os
 import time
@@ -36,7 +37,13 @@ class _Shifted(_real, metaclass=_AlsoReal):
         return _real.now(dt.UTC).replace(tzinfo=None) + dt.timedelta(seconds=SHIFT)
 
 
+def _restored(text: str) -> dt.datetime:
+    return _real.fromisoformat(text)
+
+
 if SHIFT:
+    # Pickle looks a class up by its name, where it now finds another.
+    copyreg.pickle(_real, lambda moment: (_restored, (moment.isoformat(),)))
     dt.datetime = _Shifted  # type: ignore[misc]  # that is what it is for
     time.time = lambda: _time() + SHIFT
     time.time_ns = lambda: _time_ns() + int(SHIFT * 1e9)
