@@ -23,7 +23,7 @@ from executions.filters import filtered
 from executions.models import Execution, ExecutionQuerySet, StoredFile
 from executions.present import LISTED, describe_execution, describe_in_list, describe_started, url_of
 from executions.reading import read
-from executions.start_body import object_with, start_body
+from executions.start_body import object_with, openai_key, start_body
 from executions.waiters import ENDS
 from workflows.models import Workflow
 from workflows.services import get_workflow
@@ -57,7 +57,7 @@ class ExecutionsView(APIView):
                 priority=body.get("priority"),
                 delay=body.get("delay"),
                 start_at=body.get("start_at"),
-                openai_key=_openai_key(request),
+                openai_key=openai_key(request),
                 user=request.user,
                 idempotency_key=request.headers.get("Idempotency-Key"),
             )
@@ -190,14 +190,6 @@ def _version(value: Any) -> int | None:
         detail = "`workflow_version` is the number of a version."
         raise invalid(detail, [Problem(pointer="/workflow_version", code="wrong_type", detail=detail)])
     return value
-
-
-def _openai_key(request: Request) -> str | None:
-    key = request.headers.get("X-OpenAI-Key")
-    if key is not None and not (1 <= len(key) <= 500 and key.isascii() and key.isprintable() and " " not in key):
-        detail = "The header X-OpenAI-Key must be one printable word of at most 500 characters."
-        raise invalid(detail, [Problem(pointer="/X-OpenAI-Key", code="invalid_header", detail=detail)])
-    return key
 
 
 def _workflow(workflow_id: str) -> Workflow:

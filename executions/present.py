@@ -241,8 +241,8 @@ def _describe_attempt(attempt: Attempt, place: int) -> dict[str, Any]:
 
 
 def _current_attempt(run: TaskRun) -> list[dict[str, Any]]:
-    """The try that runs now, or that completed the task: it is in the task run itself."""
-    if run.status not in (TaskStatus.RUNNING, TaskStatus.COMPLETED):
+    """The try that runs now, or that completed the task: it is in the task run itself. A reused task had none."""
+    if run.status not in (TaskStatus.RUNNING, TaskStatus.COMPLETED) or not run.attempt:
         return []
     return [
         {

@@ -17,6 +17,7 @@ from workflows.definition.problems import at, nearest, shown
 
 #: What a start may hold. In multipart each is a part of JSON, and every file part is the input of its name.
 FIELDS = ("inputs", "monitoring", "workflow_version", "labels", "priority", "delay", "start_at")
+MAX_KEY_CHARACTERS = 500
 
 
 @contextmanager
@@ -67,6 +68,9 @@ def _json_part(name: str, text: str) -> Any:
         raise invalid(detail, [Problem(pointer=at("", name), code=error.code, detail=detail)]) from error
 
 
+MAX_KEY_CHARACTERS = 500
+
+
 @contextmanager
 def _stored(uploads: Mapping[str, UploadedFile[bytes]]) -> Iterator[dict[str, str]]:
     """The ids of the stored files by the name of their part."""
@@ -79,3 +83,14 @@ def _stored(uploads: Mapping[str, UploadedFile[bytes]]) -> Iterator[dict[str, st
         for file in stored.values():
             services.discard_upload(stored=file)
         raise
+
+
+def openai_key(request: Request) -> str | None:
+    """The key in the header ``X-OpenAI-Key``, ``None`` without one."""
+    key = request.headers.get("X-OpenAI-Key")
+    if key is not None and not (
+        1 <= len(key) <= MAX_KEY_CHARACTERS and key.isascii() and key.isprintable() and " " not in key
+    ):
+        detail = f"The header X-OpenAI-Key must be one printable word of at most {MAX_KEY_CHARACTERS} characters."
+        raise invalid(detail, [Problem(pointer="/X-OpenAI-Key", code="invalid_header", detail=detail)])
+    return key

@@ -15,8 +15,8 @@ from executions import bulk, services, verbs
 from executions.api import get_execution
 from executions.models import Execution
 from executions.present import describe_execution, describe_started, url_of
-from executions.start_body import object_with
-from executions.verbs_body import Selection, decision_of, nothing, openai_key, reason_of, rerun_of, selection_of
+from executions.start_body import object_with, openai_key
+from executions.verbs_body import Selection, decision_of, nothing, reason_of, rerun_of, selection_of
 from workflows.models import Workflow
 from workflows.services import get_workflow
 

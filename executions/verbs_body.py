@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 from django.utils.dateparse import parse_datetime
-from rest_framework.request import Request
 
 from dataflow.lib.errors import Problem, invalid
 from executions.bulk import MAX_MANY, Filter
@@ -23,7 +22,6 @@ _FILTER = ("status", "created_after", "created_before", "workflow", "label")
 _STATUSES = tuple(status.value for status in ExecutionStatus)
 MAX_REASON = 500
 _LONGEST_ID = 40
-_LONGEST_KEY = 500
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,17 +31,6 @@ class Selection:
     ids: Sequence[str] = ()
     filter: Filter | None = None
     dry_run: bool = False
-
-
-def openai_key(request: Request) -> str | None:
-    """The key in the header ``X-OpenAI-Key``, ``None`` without one."""
-    key = request.headers.get("X-OpenAI-Key")
-    if key is not None and not (
-        1 <= len(key) <= _LONGEST_KEY and key.isascii() and key.isprintable() and " " not in key
-    ):
-        detail = f"The header X-OpenAI-Key must be one printable word of at most {_LONGEST_KEY} characters."
-        raise invalid(detail, [Problem(pointer="/X-OpenAI-Key", code="invalid_header", detail=detail)])
-    return key
 
 
 def nothing(data: Any) -> None:

@@ -32,7 +32,7 @@ LET_GO_SECONDS = 5.0
 DELIVERY_PAUSE_SECONDS = 0.1
 #: Executions that are taken with one statement.
 TAKEN_AT_ONCE = 8
-#: One that waits for the bell notices so soon that it is to stop.
+#: One that waits for the bell looks so often whether it is to stop, and says that it lives.
 STOP_LOOK_SECONDS = 0.5
 #: So long after the last bell it is quiet, and worth asking what is due next.
 ASK_AFTER_SECONDS = 0.25

@@ -46,7 +46,7 @@ def test_a_cluster_stands_still_past_its_leases_and_goes_on(rig: Rig) -> None:
 def test_a_process_stands_still_there_past_its_leases(rig: Rig, point: str) -> None:
     if rig.postgresql is None and point == "step.before_write":
         pytest.skip("SQLite has one writer: who stands still in its transaction holds up everybody until it goes on")
-    rig.arm(f"{point}=stop@3")
+    rig.arm(f"{point}=stop@2")
     seconds = 6.0 if point == "heartbeat.before" else 0.3  # a beat a second looks at tries that are older than one
     executions = rig.begin(rig.flow(ledger("a", seconds=seconds), ledger("b", seconds=0.1)), 12)
     rig.wait_for_fault()

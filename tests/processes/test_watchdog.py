@@ -15,7 +15,7 @@ from tests.stack_driver import Installation, download, is_running
 from tests.stubs.watched_stub import WatchedStub
 
 pytestmark = [pytest.mark.slow, pytest.mark.processes]
-#: Seconds: longer than an idle process waits between two looks for work, shorter than it is between two signs of life.
+#: Seconds: longer than a process is silent, busy or idle, and shorter than it is between two signs of life.
 SILENCE = 8.0
 #: ``manage.py worker`` with less patience.
 IMPATIENT = f"""
