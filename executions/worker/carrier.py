@@ -238,7 +238,6 @@ class Carrier:
         except BaseException:
             self._give_back(slots)
             raise
-        handle.has_children = any(state.child for state in loaded.run.tasks.values())
         handle.loaded = None if loaded.run.status.ended else loaded
         loaded.row.takes = 0
         return claims, wanting, slots

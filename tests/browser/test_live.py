@@ -135,7 +135,7 @@ def test_a_failure_stands_on_top_and_leads_to_its_task(page, shared_stack: Stack
     expect(alert).to_contain_text("404")
     alert.get_by_role("link", name="fetch").click()
     expect(page.locator("#details-fetch")).to_have_attribute("open", "")
-    page.get_by_role("link", name="Run again").click()
+    page.get_by_role("link", name="Run again", exact=True).click()
     expect(page.locator("#id_input_url")).to_have_value(re.compile("/no$"))
 
 

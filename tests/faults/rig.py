@@ -100,6 +100,13 @@ class Rig(Installation):
                 )
             time.sleep(0.1)
 
+    def all_complete(self, executions: Sequence[Started], *, timeout: float = RECOVERY_SECONDS) -> None:
+        """Wait until all have ended, as COMPLETED; a failure says why they are not."""
+        self.all_end(executions, timeout=timeout)
+        states = [self.state(one) for one in executions] if self.statuses(executions) != {"COMPLETED"} else []
+        wrong = [(state["status"], state["error"]) for state in states if state["status"] != "COMPLETED"]
+        assert not wrong, f"{len(wrong)} of {len(executions)}: {wrong[:5]}\n{self.stack.log()}"
+
     def state_of_left(self) -> str:
         """What has not ended, for the message of a failure."""
         alive = f"SELECT id FROM executions_execution WHERE {ALIVE}"

@@ -56,8 +56,7 @@ def test_postgresql_is_stopped_hard_and_started(rig: Rig, server: OwnPostgres, t
         executions += rig.begin(workflow, count // (2 * times))
     crash()
     executions += rig.begin(workflow, count - len(executions))
-    rig.all_end(executions, timeout=120)
-    assert rig.statuses(executions) == {"COMPLETED"}
+    rig.all_complete(executions, timeout=120)
     invariants.check(rig, executions)
 
 
@@ -66,8 +65,7 @@ def test_connections_are_cut_again_and_again(rig: Rig, proxy: TcpProxy) -> None:
     workflow = chain(rig)
     with rig.meanwhile(proxy.cut, every=0.3):
         executions = rig.begin(workflow, 40)
-        rig.all_end(executions)
-    assert rig.statuses(executions) == {"COMPLETED"}
+        rig.all_complete(executions)
     invariants.check(rig, executions)
 
 
@@ -81,8 +79,7 @@ def test_a_cluster_without_its_database(rig: Rig, proxy: TcpProxy, how: str, lea
     with proxy.cut_off() if how == "cut off" else proxy.black_hole():
         time.sleep(LEASE_SECONDS * leases)
     executions += rig.begin(workflow, 8)
-    rig.all_end(executions, timeout=90)
-    assert rig.statuses(executions) == {"COMPLETED"}
+    rig.all_complete(executions, timeout=90)
     invariants.check(rig, executions)
 
 
@@ -90,8 +87,7 @@ def test_a_slow_database(rig: Rig, proxy: TcpProxy) -> None:
     """Each answer takes 100 ms longer: slower, not otherwise."""
     proxy.delay = 0.1
     executions = rig.begin(chain(rig), 20)
-    rig.all_end(executions, timeout=90)
-    assert rig.statuses(executions) == {"COMPLETED"}
+    rig.all_complete(executions, timeout=90)
     invariants.check(rig, executions)
 
 
@@ -106,6 +102,5 @@ def test_sessions_are_ended_at_random(rig: Rig, server: OwnPostgres) -> None:
     with rig.meanwhile(end_some, every=0.2):
         time.sleep(3)
     executions += rig.begin(workflow, 20)
-    rig.all_end(executions)
-    assert rig.statuses(executions) == {"COMPLETED"}
+    rig.all_complete(executions)
     invariants.check(rig, executions)

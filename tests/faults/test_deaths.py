@@ -62,8 +62,7 @@ def test_a_worker_dies_there(rig: Rig, point: str) -> None:
     rig.arm(f"{point}=kill@3")
     executions = rig.begin(workflow, 8)
     rig.wait_for_fault()
-    rig.all_end(executions)
-    assert statuses(rig, executions) == {"COMPLETED": 8}
+    rig.all_complete(executions)
     # At most what one process had in hand ran again.
     assert len(rig.starts(executions)) <= 8 * 6 + 8
     invariants.check(rig, executions)
@@ -141,8 +140,7 @@ def test_kill_9_of_the_cluster_parent_leaves_no_orphans(rig: Rig) -> None:
     parent.kill()
     rig.stack.processes["worker"].wait()
     wait_until(lambda: not any(map(is_running, children)), timeout=20, what="its processes are gone too")
-    rig.all_end(executions)
-    assert statuses(rig, executions) == {"COMPLETED": 20}
+    rig.all_complete(executions)
     invariants.check(rig, executions)
 
 
@@ -152,8 +150,7 @@ def test_kill_9_of_every_worker_at_once(rig: Rig) -> None:
     for name in ("worker", "worker2"):
         rig.stack.kill(name)
     rig.stack.restart()
-    rig.all_end(executions)
-    assert statuses(rig, executions) == {"COMPLETED": 20}
+    rig.all_complete(executions)
     invariants.check(rig, executions)
 
 
@@ -182,8 +179,7 @@ def test_sigterm_to_the_whole_process_group(rig: Rig) -> None:
     assert not any(map(is_running, processes))
     rows = f"SELECT pid FROM executions_worker WHERE pid IN ({', '.join(map(str, pids))})"
     assert rig.sql(rows) == []
-    rig.all_end([*short_ones, *long_ones], timeout=90)
-    assert statuses(rig, [*short_ones, *long_ones]) == {"COMPLETED": 14}
+    rig.all_complete([*short_ones, *long_ones], timeout=90)
     invariants.check(rig, [*short_ones, *long_ones])
 
 
@@ -195,6 +191,5 @@ def test_kill_9_of_one_worker_process_after_the_other(rig: Rig) -> None:
         victims = rig.children()
         if victims:
             psutil.Process(chance.choice(victims)).kill()
-    rig.all_end(executions)
-    assert statuses(rig, executions) == {"COMPLETED": 40}
+    rig.all_complete(executions)
     invariants.check(rig, executions)
