@@ -65,8 +65,9 @@ class Run:
     """An execution and its tasks. ``now`` is the database's clock at the start of the step.
 
     ``tasks`` has the tasks something can be said of, and the items of ``for_each`` tasks that have not ended.
-    ``gather`` gives the outputs of all items of a task as lists. ``is_fresh`` tells a run just read from the database
-    from one that a worker kept: the leases in that one were renewed since.
+    ``children`` says how executions ended that tasks wait for, by their ids. ``gather`` gives the outputs of all items
+    of a task as lists. ``is_fresh`` tells a run just read from the database from one that a worker kept: the leases in
+    that one were renewed since.
     """
 
     id: str

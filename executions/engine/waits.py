@@ -21,13 +21,13 @@ def is_over(run: Run, state: TaskState) -> bool:
     """Whether the wait for a time, a person or a child has ended by itself. An approval ends by hand, or in time."""
     if state.waits_for == "retry":
         return False
-    return _time_has_come(run, state) or state.name in run.children
+    return _time_has_come(run, state) or _child_of(run, state) is not None
 
 
 def end(run: Run, state: TaskState) -> None:
     """What follows from a wait that is over."""
     assert state.waiting is not None
-    child = run.children.get(state.name)
+    child = _child_of(run, state)
     if state.waits_for == "timer":
         _complete(run, state, state.waiting.get("outputs") or {})
     elif child is not None:
@@ -35,6 +35,11 @@ def end(run: Run, state: TaskState) -> None:
     else:
         what = {"approval": "Nobody decided", "child": "The other execution did not end"}[state.waits_for]
         fail(run, state, TaskError("timeout", f"{what} in time."), jitter=0.0)
+
+
+def _child_of(run: Run, state: TaskState) -> EndedChild | None:
+    """How the execution ended that it waits for; after a retry that is another one than before."""
+    return run.children.get(state.child) if state.waits_for == "child" else None
 
 
 def _child_ended(run: Run, state: TaskState, child: EndedChild) -> None:

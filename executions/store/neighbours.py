@@ -45,7 +45,7 @@ def slot_is_free(row: Row) -> bool:
 def wake_parked(now: datetime) -> int:
     """Look for slots that are free though somebody waits for one, and wake whom they are for. Returns how many."""
     waiting = Execution.objects.filter(status=ExecutionStatus.PENDING, wake_at__isnull=True).exclude(concurrency_key="")
-    keys = list(waiting.values_list("concurrency_key", "concurrency_limit").distinct())
+    keys = list(waiting.order_by().values_list("concurrency_key", "concurrency_limit").distinct())
     woken = 0
     for key, limit in keys:
         running = Execution.objects.filter(concurrency_key=key, status=ExecutionStatus.RUNNING).count()

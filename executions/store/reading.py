@@ -94,13 +94,14 @@ def _states_of(row: Row) -> list[TaskState]:
 
 
 def _ended_children(loaded: Loaded) -> Mapping[str, EndedChild]:
-    """How the executions ended that tasks wait for, by the name of the task or item."""
-    waiting = {state.child: name for name in loaded.run.waiting if (state := loaded.run.tasks[name]).child}
-    if not waiting:
+    """How the executions ended that tasks wait for, by their ids."""
+    states = (loaded.run.tasks[name] for name in loaded.run.waiting)
+    waited_for = [state.child for state in states if state.waits_for == "child"]
+    if not waited_for:
         return {}
-    ended = Execution.objects.filter(pk__in=waiting).exclude(status__in=ALIVE)
+    ended = Execution.objects.filter(pk__in=waited_for).exclude(status__in=ALIVE)
     return {
-        waiting[child.pk]: EndedChild(
+        child.pk: EndedChild(
             status=ExecutionStatus(child.status),
             outputs=None if child.outputs is None else files.LazyOutputs(child.outputs, child.stored),
             error=child.error,

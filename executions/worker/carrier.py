@@ -232,6 +232,8 @@ class Carrier:
             if short > 0 or more:
                 slots = self._slots(max(short, MORE_AT_ONCE))
                 claims += store.advance(loaded, worker=self._worker, wanted=max(0, slots - max(0, short)))
+            # Before it is saved: then items that have ended are forgotten, and whom they waited for with them.
+            handle.has_children = any(state.child for state in loaded.run.tasks.values())
             failpoint("step.before_write")
             store.save(loaded, held=again)
             failpoint("step.after_write")

@@ -92,8 +92,6 @@ def test_a_failed_item_cancels_the_children_of_the_others() -> None:
     alone(tries).carry(parent.pk)
     assert [child.status for child in children_of(parent)] == ["PENDING"] * 3
     go_on(tries)
-    print(tries.ran, [(c.pk, c.parent_task, c.status, c.pick_at, c.created_at) for c in children_of(parent)])
-    print([(e.type, e.task, e.data, e.at) for e in parent.events.all()])
     assert [child.status for child in children_of(parent)] == ["FAILED", "CANCELLED", "CANCELLED"]
     assert (ended(parent)[0], ended(parent)[1]["task"]) == ("FAILED", "call")
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -153,12 +155,34 @@ class Rig(Installation):
 
     @contextlib.contextmanager
     def paused(self, pids: Sequence[int]) -> Iterator[None]:
-        """SIGSTOP for the time of the block."""
-        signal_all(pids, signal.SIGSTOP)
+        """SIGSTOP for the time of the block, at a moment when none of them is in a transaction.
+
+        One that is holds up SQLite for as long as it stands still, and PostgreSQL for 30 s (the session's time limit).
+        """
+        wait_until(partial(self._pause, pids), timeout=30, what="nobody is in a transaction", every=0.1)
         try:
             yield
         finally:
             signal_all(pids, signal.SIGCONT)
+
+    def _pause(self, pids: Sequence[int]) -> bool:
+        signal_all(pids, signal.SIGSTOP)
+        time.sleep(0.2)  # what others are at comes to its end
+        if self._is_free():
+            return True
+        signal_all(pids, signal.SIGCONT)
+        return False
+
+    def _is_free(self) -> bool:
+        if self.postgresql is not None:
+            open_ones = "SELECT count(*) FROM pg_stat_activity WHERE state LIKE 'idle in transaction%'"
+            return not self.sql(open_ones)[0][0]
+        try:
+            with contextlib.closing(sqlite3.connect(self.stack.folder / "data" / "db.sqlite3", timeout=1)) as database:
+                database.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError:
+            return False
+        return True
 
     @contextlib.contextmanager
     def meanwhile(self, work: Callable[[], object], *, every: float) -> Iterator[None]:

@@ -31,8 +31,8 @@ def picture(rig: Rig, executions: list[Started]) -> list[tuple[Any, ...]]:
 @pytest.mark.faults_short
 def test_a_cluster_stands_still_past_its_leases_and_goes_on(rig: Rig) -> None:
     """What it ran is taken over; what it writes later changes nothing."""
-    executions = rig.begin(rig.flow(ledger("a", seconds=1.5), ledger("b", seconds=0.1)), 24)
-    rig.wait_for_starts(executions, 12)
+    executions = rig.begin(rig.flow(ledger("a", seconds=3), ledger("b", seconds=0.1)), 24)
+    rig.wait_for_starts(executions, 24)
     with rig.paused(rig.children("worker")):
         rig.all_end(executions)
         before = picture(rig, executions)

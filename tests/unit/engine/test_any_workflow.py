@@ -174,7 +174,7 @@ class World:
         elif state.waits_for == "child" and self.chance([True, False]):
             status = self.chance([ExecutionStatus.COMPLETED, ExecutionStatus.FAILED, ExecutionStatus.CANCELLED])
             error = {"code": "runtime", "message": "as told", "retryable": self.chance([True, False])}
-            self.run.children = {state.name: EndedChild(status=status, outputs={"text": "x"}, error=error)}
+            self.run.children = {state.child: EndedChild(status=status, outputs={"text": "x"}, error=error)}
         else:
             times = [due for name in waiting if (due := self.run.tasks[name].due_at) is not None]
             self.run.now = max(self.run.now, min(times)) if times else self.run.now
@@ -210,7 +210,7 @@ class World:
         seconds = self.chance([10.0, 0.0]) if kind == "timer" else self.chance([None, 10.0])
         data = {"outputs": {"text": "waited"}} if kind == "timer" else {"on_reject": self.chance(["fail", "complete"])}
         wait = Wait(kind=kind, data=data, seconds=seconds)
-        outcomes.suspend(self.run, state, wait, child="we-2" if kind == "child" else "")
+        outcomes.suspend(self.run, state, wait, child=f"we-{state.name}-{state.attempt}" if kind == "child" else "")
 
     def resume(self) -> None:
         self.run.now += timedelta(seconds=1)
