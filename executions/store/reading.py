@@ -45,7 +45,8 @@ def take(limit: int) -> list[Loaded]:
     if connection.vendor == "sqlite":
         found = _take_sqlite(limit, again)
     else:
-        found = rows_of(statements.TAKE_POSTGRESQL, {"limit": limit, "again": again})
+        placed = rows_of(statements.TAKE_POSTGRESQL, {"limit": limit, "again": again})
+        found = [values[1:] for values in sorted(placed, key=lambda values: values[0])]
     return [_loaded(row_of(values[:-1]), moment(values[-1])) for values in found]
 
 

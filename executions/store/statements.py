@@ -114,9 +114,11 @@ WITH going AS (
 ), new AS (
   SELECT id FROM executions_execution WHERE {_DUE_PENDING.format(now="now()")}
   LIMIT GREATEST(0, %(limit)s - (SELECT count(*) FROM going)) FOR UPDATE SKIP LOCKED
-), taken AS (SELECT id FROM going UNION ALL SELECT id FROM new)
+), taken AS (
+  SELECT id, row_number() OVER () AS place FROM (SELECT id FROM going UNION ALL SELECT id FROM new) AS found
+)
 UPDATE executions_execution e SET takes = e.takes + 1, wake_at = clock_timestamp() + %(again)s * interval '1 second'
-FROM taken WHERE e.id = taken.id RETURNING {_ROW}, clock_timestamp()
+FROM taken WHERE e.id = taken.id RETURNING taken.place, {_ROW}, clock_timestamp()
 """  # noqa: S608 - made of constants only
 #: SQLite's clock as Django writes it; a parameter cannot be computed there.
 SQLITE_NOW = "REPLACE(STRFTIME('%Y-%m-%d %H:%M:%f000', 'NOW'), '.000000', '')"

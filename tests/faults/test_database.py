@@ -60,7 +60,6 @@ def test_postgresql_is_stopped_hard_and_started(rig: Rig, server: OwnPostgres, t
     invariants.check(rig, executions)
 
 
-@pytest.mark.faults_short
 def test_connections_are_cut_again_and_again(rig: Rig, proxy: TcpProxy) -> None:
     workflow = chain(rig)
     with rig.meanwhile(proxy.cut, every=0.3):

@@ -31,7 +31,7 @@ POINTS = [
     "delivery.before_post",
     "delivery.after_post",
 ]
-SHORT = {"try.after", "step.after_write"}
+SHORT = {"try.after"}
 
 
 def short(names: list[str], chosen: set[str]) -> list[object]:
