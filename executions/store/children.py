@@ -6,12 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from dataflow.lib.errors import TaskError
-from executions import vault
 from executions.definitions import DefinitionBroken, definition_of
 from executions.models import Execution
+from executions.starting import Frozen, build_row
 from executions.store.rows import Row
-from executions.webhooks import subscription_of
-from workflows.definition import check_inputs, concurrency_key
+from workflows.definition import ExpressionError, check_inputs
 from workflows.models import WorkflowVersion
 
 #: Executions may be nested so deep.
@@ -33,27 +32,13 @@ def child_of(parent: Row, task: str, wanted: Mapping[str, Any]) -> Execution:
     if problems:
         said = "; ".join(f"{problem.pointer} {problem.detail}" for problem in problems[:5])
         raise TaskError("validation", f"The inputs do not fit workflow {version.workflow_id}: {said}")
-    subscription, secret = subscription_of(definition.monitoring)
-    limit = definition.concurrency
-    key = f"{version.workflow_id}:{concurrency_key(definition, values)}" if limit else ""
-    return Execution(
-        workflow_id=version.workflow_id,
-        version=version,
-        workflow_version=version.number,
-        title=definition.title,
-        inputs=values,
-        labels=dict(definition.labels),
-        monitoring=subscription,
-        webhook_secret=vault.encrypt(secret),
-        secrets=Execution.objects.values_list("secrets", flat=True).get(pk=parent.id),
-        concurrency_key=key,
-        concurrency_limit=limit.limit if limit else None,
-        parent_id=parent.id,
-        parent_task=task,
-        depth=parent.depth + 1,
-        trigger="workflow",
-        trigger_ref=parent.id,
-    )
+    try:
+        child = build_row(Frozen.of(version), definition, values, trigger="workflow", trigger_ref=parent.id)
+    except ExpressionError as error:  # its concurrency key
+        raise TaskError(error.code, f"The inputs do not fit workflow {version.workflow_id}: {error.message}") from error
+    child.secrets = Execution.objects.values_list("secrets", flat=True).get(pk=parent.id)
+    child.parent_id, child.parent_task, child.depth = parent.id, task, parent.depth + 1
+    return child
 
 
 def _refuse_circle(parent: Row, workflow_id: str) -> None:
