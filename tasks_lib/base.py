@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
+from importlib.util import find_spec
 from typing import IO, TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 from dataflow.lib.cancellation import Cancellation
@@ -103,6 +104,16 @@ class TaskContext(Protocol):
     def secret(self, name: str) -> str | None:
         """A secret by name (``OPENAI_API_KEY`` is the execution's own key first), ``None`` when there is none."""
 
+    def connection(self, name: str, kind: str) -> Mapping[str, JsonValue]:
+        """The settings of a named connection of that kind (``openai``, ``sql``, ``email``, ``slack``, ``s3``).
+
+        Raises ``TaskError('validation')`` where there is none, or it is of another kind.
+        """
+
+    @property
+    def resumed(self) -> Resumed | None:
+        """What a ``Wait`` with ``state`` waited for, when ``run`` is called again after it; ``None`` the first time."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wait:
@@ -122,6 +133,20 @@ class Wait:
     data: Mapping[str, JsonValue]
     seconds: float | None = None
     until: datetime | None = None
+    #: For a child only. The task is not over when the child has ended, however that was: ``run`` is called again, and
+    #: ``context.resumed`` has this state and how the child ended. It is kept over retries of that call.
+    state: Mapping[str, JsonValue] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resumed:
+    """How the child ended that a task waited for, and the ``state`` that the task left when it began to wait."""
+
+    state: Mapping[str, JsonValue]
+    #: COMPLETED, FAILED or CANCELLED.
+    status: str
+    outputs: Mapping[str, JsonValue] | None
+    error: Mapping[str, JsonValue] | None
 
 
 class TaskType(ABC):
@@ -149,6 +174,9 @@ class TaskType(ABC):
     quick: ClassVar[bool] = False
     #: Whether it gives outputs that its description does not name (those of another workflow).
     any_outputs: ClassVar[bool] = False
+    #: Modules of optional packages that it needs, and the extra that brings them (``requirements-{extra}.txt``).
+    modules: ClassVar[Sequence[str]] = ()
+    extra: ClassVar[str] = ""
     #: A working example of ``inputs`` for the catalogue.
     example: ClassVar[Mapping[str, JsonValue]] = {}
 
@@ -160,6 +188,16 @@ class TaskType(ABC):
         without a default given as ``None``. Returns a value for each output (a missing one is ``None``).
         Raises ``TaskError`` with one of the stable codes.
         """
+
+    def missing(self) -> str:
+        """What must be installed before it can run, as a sentence with the command; empty where nothing is missing.
+
+        A definition that uses a type with something missing is refused.
+        """
+        absent = [name for name in self.modules if find_spec(name) is None]
+        if not absent:
+            return ""
+        return f"{self.name} needs an optional package: run `pip install -r requirements-{self.extra}.txt`."
 
     def is_repeatable(self, inputs: Mapping[str, JsonValue]) -> bool:
         """Whether running it twice with these inputs is harmless (a GET is, a POST is not)."""

@@ -150,7 +150,7 @@ def lose(run: Run, state: TaskState) -> None:
     lost = TaskError("worker_lost", "The worker that ran this task died or could not be reached.", retryable=True)
     if timeout is not None:
         fail(run, state, timeout_error(timeout), jitter=0.0)
-    elif state.lost + 1 >= MAX_LOST:
+    elif is_last_chance(state):
         message = f"{MAX_LOST} workers died while they ran this task; it is not tried again."
         shown = error_as_json(TaskError("worker_lost", message))
         run.move(state, TaskStatus.FAILED, lost=state.lost + 1, error=shown, data={"error": shown})
@@ -159,6 +159,11 @@ def lose(run: Run, state: TaskState) -> None:
         run.move(state, TaskStatus.PENDING, lost=state.lost + 1, lease_until=None, error=shown, data={"error": shown})
     else:
         fail(run, state, lost, jitter=0.0, lost=1)
+
+
+def is_last_chance(state: TaskState) -> bool:
+    """Whether the task fails if one more worker dies with it."""
+    return state.lost + 1 >= MAX_LOST
 
 
 def release(run: Run, state: TaskState) -> None:

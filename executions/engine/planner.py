@@ -14,7 +14,14 @@ from typing import Any
 
 from dataflow.lib.errors import TaskError
 from executions.engine import waits
-from executions.engine.outcomes import LEASE_SECONDS, MAX_OUTPUT_BYTES, complete, error_as_json, lose
+from executions.engine.outcomes import (
+    LEASE_SECONDS,
+    MAX_OUTPUT_BYTES,
+    complete,
+    error_as_json,
+    is_last_chance,
+    lose,
+)
 from executions.engine.run import Run
 from executions.engine.scope import scope_of
 from executions.engine.state import ExecutionStatus, Items, TaskState, TaskStatus, item_name, task_of
@@ -47,6 +54,8 @@ class Claim:
     renames: tuple[Rename, ...] = ()
     #: The type that a fallback stands in for; empty where the task's own type runs.
     stands_in_for: str = ""
+    #: Whether a third worker's death would fail the task.
+    is_last_chance: bool = False
 
 
 Rule = Callable[[Run], bool]
@@ -79,7 +88,11 @@ def can_start(run: Run) -> bool:
 def _ready(run: Run) -> Iterator[str]:
     """What is PENDING and waits for nothing, or whose retry is due; in no order."""
     due = (name for name in run.waiting if waits.retry_is_due(run, run.tasks[name]))
-    return (name for name in chain(run.pending, due) if not _begins_items(run, name))
+    return (name for name in chain(run.pending, due) if not _begins_items(run, name) and not _is_held_back(run, name))
+
+
+def _is_held_back(run: Run, name: str) -> bool:
+    return run.holds_back and is_last_chance(run.task(name))
 
 
 def _begins_items(run: Run, name: str) -> bool:
@@ -346,6 +359,7 @@ def _start(run: Run, state: TaskState, task_type: TaskType, inputs: Mapping[str,
         waiting=None,
         reason="",
     )
+    run.holds_back = run.holds_back or is_last_chance(state)
     return _claim(run, run.tasks[state.name], task_type, inputs)
 
 
@@ -360,6 +374,7 @@ def _claim(run: Run, state: TaskState, task_type: TaskType, inputs: Mapping[str,
         timeout=state.timeout if state.timeout is not None else task_type.timeout,
         renames=task.renames,
         stands_in_for=task.type if state.on_fallback else "",
+        is_last_chance=is_last_chance(state),
     )
 
 

@@ -86,6 +86,8 @@ class Run:
     children: Mapping[str, EndedChild] = field(default_factory=dict)
     gather: Callable[[str], Mapping[str, Any]] = _no_items
     is_fresh: bool = True
+    #: Whether a task that lost two workers has to wait: this worker is at another one.
+    holds_back: bool = False
     changed: set[str] = field(default_factory=set)
     events: list[Event] = field(default_factory=list)
     ended_tries: list[EndedTry] = field(default_factory=list)

@@ -22,6 +22,8 @@ from executions.store.rows import Loaded
 SHOWN_CHARACTERS = 64 * 1024
 #: A worker that looks this seldom is told of what is due sooner.
 _SOON = timedelta(seconds=queue.LISTEN_SECONDS)
+#: What one worker holds back is offered to all again so much later.
+_HELD_BACK = timedelta(seconds=1)
 
 
 class Stale(Exception):
@@ -72,6 +74,7 @@ def next_look(run: Run, *, also: datetime | None = None, held: bool = False) -> 
     also = run.now + queue.RING_AGAIN if held else also
     times = [due for name in run.waiting if (due := run.tasks[name].due_at) is not None]
     times += [moment for moment in (run.deadline, also) if moment is not None]
+    times += [run.now + _HELD_BACK] if run.holds_back else []
     return min(times, default=None)
 
 

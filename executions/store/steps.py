@@ -91,6 +91,8 @@ def advance(loaded: Loaded, *, worker: str, wanted: int) -> list[Claim]:
                 break
             loaded.claims[name] = claim
             claims.append(claim)
+            if claim.is_last_chance:  # whatever else is one waits now
+                break
     return claims
 
 

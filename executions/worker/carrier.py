@@ -19,6 +19,7 @@ from executions.engine.outcomes import Outcome
 from executions.engine.planner import Claim, can_start
 from executions.engine.state import ExecutionStatus
 from executions.worker import quickly
+from executions.worker.caution import Caution
 from executions.worker.database import persist
 from executions.worker.fetching import fetch_files
 
@@ -74,6 +75,7 @@ class Carrier:
         self._run = run
         self._slots, self._give_back, self._spawn = slots, give_back, spawn
         self._handles: dict[str, _Handle] = {}
+        self._caution = Caution()
         self._lock = threading.Lock()
         #: Set when the process stops: nothing more is claimed.
         self.stopping = False
@@ -94,7 +96,10 @@ class Carrier:
     def _go_on(self, handle: _Handle, claim: Claim | None) -> None:
         while claim is not None:
             failpoint("try.before")
-            outcome = self._run(claim)
+            try:
+                outcome = self._run(claim)
+            finally:
+                self._caution.leave(claim)
             failpoint("try.after")
             claim = self._step(handle, _Ticket(ended=store.EndOfTry(claim=claim, outcome=outcome)))
 
@@ -217,36 +222,38 @@ class Carrier:
             if one.ended is None or store.settle(loaded, one.ended, self._worker) or handle.is_unsure
         ]
         ours = {(one.ended.claim.task, one.ended.claim.attempt) for one in batch if one.ended is not None}
-        claims, slots = [], 0
+        slots = 0
+        claims = []
         if handle.is_unsure:
             claims = store.take_back(loaded, worker=self._worker, in_hand=handle.in_hand | ours)
-        wanted = 0 if self.stopping else max(0, len(wanting) - len(claims))
-        again = wanted > 0 and not claims and self._run_quick(loaded)
-        if again:
-            wanting[0].again = True
-        else:
-            claims += store.advance(loaded, worker=self._worker, wanted=wanted)
-        try:
-            short = len(claims) - len(wanting)
-            more = not again and not self.stopping and not loaded.is_parked and can_start(loaded.run)
-            if short > 0 or more:
-                slots = self._slots(max(short, MORE_AT_ONCE))
-                claims += store.advance(loaded, worker=self._worker, wanted=max(0, slots - max(0, short)))
-            # Before it is saved: then items that have ended are forgotten, and whom they waited for with them.
-            handle.has_children = any(state.child for state in loaded.run.tasks.values())
-            failpoint("step.before_write")
-            store.save(loaded, held=again)
-            failpoint("step.after_write")
-        except BaseException:
-            self._give_back(slots)
-            raise
+        store.advance(loaded, worker=self._worker, wanted=0)
+        with self._caution.deciding(loaded.run) as new:
+            wanted = 0 if self.stopping else max(0, len(wanting) - len(claims))
+            again = wanted > 0 and not claims and self._run_quick(loaded)
+            if again:
+                wanting[0].again = True
+            else:
+                new.extend(store.advance(loaded, worker=self._worker, wanted=wanted))
+            try:
+                short = len(claims) + len(new) - len(wanting)
+                more = not again and not self.stopping and not loaded.is_parked and can_start(loaded.run)
+                if short > 0 or more:
+                    slots = self._slots(max(short, MORE_AT_ONCE))
+                    new.extend(store.advance(loaded, worker=self._worker, wanted=max(0, slots - max(0, short))))
+                # Before it is saved: then items that have ended are forgotten, and whom they waited for with them.
+                handle.has_children = any(state.child for state in loaded.run.tasks.values())
+                failpoint("step.before_write")
+                store.save(loaded, held=again)
+                failpoint("step.after_write")
+            except BaseException:
+                self._give_back(slots)
+                raise
         handle.loaded = None if loaded.run.status.ended else loaded
         loaded.row.takes = 0
-        return claims, wanting, slots
+        return claims + new, wanting, slots
 
     def _run_quick(self, loaded: store.Loaded) -> bool:
         """Run what is quick within this step; whether there is more of it for the next one."""
-        store.advance(loaded, worker=self._worker, wanted=0)
         if not quickly.is_next(loaded):
             return False
         quickly.run_next(loaded, self._run, worker=self._worker)

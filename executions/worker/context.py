@@ -21,7 +21,7 @@ from executions.engine.planner import Claim
 from executions.outside import OPENAI_KEY, Provider, egress, own_secret, provider_for
 from executions.worker.database import release_connection
 from tasks_lib import registry
-from tasks_lib.base import Files
+from tasks_lib.base import Files, Resumed
 
 MAX_LOG_LINES = 1000
 MAX_LOG_CHARACTERS = 256 * 1024
@@ -80,6 +80,7 @@ class TryContext:
     idempotency_key: str
     provider: Provider
     openai_base_url: str | None
+    resumed: Resumed | None = None
     fraction: float | None = None
     message: str = ""
     _log: list[dict[str, Any]] = field(default_factory=list)
@@ -111,6 +112,10 @@ class TryContext:
     def secret(self, name: str) -> str | None:
         """A secret by name; the execution's own comes first."""
         return self.provider.key if name == OPENAI_KEY else None
+
+    def connection(self, name: str, kind: str) -> Mapping[str, Any]:
+        """The settings of a named connection. Raises ``TaskError('validation')``."""
+        raise TaskError("validation", f"There is no connection {name} of the kind {kind}.")
 
     def notes(self) -> Notes:
         """What the try leaves besides its result."""

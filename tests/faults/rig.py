@@ -28,7 +28,7 @@ from tests.stubs.tcp_proxy import TcpProxy
 from tests.stubs.web_stub import WebStub
 
 #: Seconds: long enough for a busy machine to renew in time, short enough to wait for.
-LEASE_SECONDS = 4.0
+LEASE_SECONDS = 6.0
 #: Within so many seconds all must have ended once the fault is over.
 RECOVERY_SECONDS = 60.0
 CLUSTERS = ("worker", "worker2")

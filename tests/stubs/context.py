@@ -14,7 +14,7 @@ from dataflow.lib.cancellation import Cancellation
 from dataflow.lib.egress import Egress
 from dataflow.lib.errors import TaskError
 from dataflow.lib.ids import new_id
-from tasks_lib.base import MISSING, FileValue, JsonValue, TaskType, Wait
+from tasks_lib.base import MISSING, FileValue, JsonValue, Resumed, TaskType, Wait
 
 MAX_FILE = 512 * 1024 * 1024
 
@@ -107,6 +107,9 @@ class StubContext:
     cancellation: Cancellation = field(default_factory=lambda: Cancellation(30))
     openai_base_url: str | None = None
     secrets: dict[str, str] = field(default_factory=dict)
+    #: By name: ``(kind, settings)``.
+    connections: dict[str, tuple[str, dict[str, JsonValue]]] = field(default_factory=dict)
+    resumed: Resumed | None = None
     idempotency_key: str = "we-1.task"
     allow_loopback: bool = True
     logs: list[tuple[str, str]] = field(default_factory=list)
@@ -129,6 +132,12 @@ class StubContext:
 
     def secret(self, name: str) -> str | None:
         return self.secrets.get(name)
+
+    def connection(self, name: str, kind: str) -> Mapping[str, JsonValue]:
+        found = self.connections.get(name)
+        if found is None or found[0] != kind:
+            raise TaskError("validation", f"There is no connection {name} for {kind}.")
+        return found[1]
 
 
 def start(task_type: TaskType, context: StubContext, **inputs: JsonValue) -> Mapping[str, JsonValue] | Wait:

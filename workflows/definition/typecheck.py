@@ -75,6 +75,8 @@ class Checker:
         if task_type is None:
             hint = self.report.nearest(name, self.catalogue.names()) or "GET /task-types lists them."
             self.report.problem(pointer, "unknown_task_type", f"There is no task type {shown(name)}.", hint)
+        elif what := task_type.missing():
+            self.report.problem(pointer, "not_installed", what, "Ask whoever runs this installation.")
         return task_type
 
     # Tasks
