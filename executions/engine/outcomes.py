@@ -98,12 +98,27 @@ def suspend(run: Run, state: TaskState, wait: Wait, *, child: str = "") -> None:
     """RUNNING → WAITING for what ``wait`` says; ``child`` is the id of the execution that was started for it."""
     due = _end_of(run, wait)
     shown = {"for": wait.kind, "since": rfc3339(run.now)}
-    waiting = {**wait.data, **shown} | ({"execution_id": child} if child else {})
+    kept = {} if wait.state is None else {"state": wait.state}
+    waiting = {**wait.data, **shown, **kept} | ({"execution_id": child} if child else {})
     said = shown | ({"until": rfc3339(due)} if due else {}) | ({"execution_id": child} if child else {})
     run.move(
         state, TaskStatus.WAITING, due_at=due, lease_until=None, waiting=waiting, reason=wait.kind, child=child,
         error=None, data=said,
     )  # fmt: skip
+
+
+def resume(run: Run, state: TaskState, to: Mapping[str, Any]) -> None:
+    """What a task waited for with a state is over: it is to run again and is told ``to``.
+
+    ``to`` is ``{"state"}`` with ``"execution_id"``, or with the ``"error"`` for which no execution was started.
+    """
+    run.move(state, TaskStatus.PENDING, waiting={"for": "resume", **to}, lease_until=None, due_at=None, reason="")
+
+
+def carried(state: TaskState) -> dict[str, Any]:
+    """What a task that goes on with a state is told: kept over its retries and the loss of its worker."""
+    waiting = state.waiting or {}
+    return {key: waiting[key] for key in ("state", "execution_id", "error") if key in waiting and "state" in waiting}
 
 
 def fail(run: Run, state: TaskState, error: TaskError, *, jitter: float, lost: int = 0) -> None:
@@ -128,7 +143,7 @@ def fail(run: Run, state: TaskState, error: TaskError, *, jitter: float, lost: i
         due = run.now + timedelta(seconds=delay)
         run.move(
             state, TaskStatus.WAITING, due_at=due, error=shown, lease_until=None, reason="retry",
-            waiting={"for": "retry", "since": rfc3339(run.now)},
+            waiting={"for": "retry", "since": rfc3339(run.now), **carried(state)},
             data={"for": "retry", "until": due.isoformat(), "error": shown}, **counts,
         )  # fmt: skip
     elif task.fallback is not None and not state.on_fallback:

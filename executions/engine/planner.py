@@ -17,6 +17,7 @@ from executions.engine import waits
 from executions.engine.outcomes import (
     LEASE_SECONDS,
     MAX_OUTPUT_BYTES,
+    carried,
     complete,
     error_as_json,
     is_last_chance,
@@ -56,6 +57,8 @@ class Claim:
     stands_in_for: str = ""
     #: Whether a third worker's death would fail the task.
     is_last_chance: bool = False
+    #: What a task goes on with that waited with a state: ``{"state"}`` and ``"execution_id"`` or ``"error"``.
+    resumed: Mapping[str, Any] | None = None
 
 
 Rule = Callable[[Run], bool]
@@ -356,7 +359,7 @@ def _start(run: Run, state: TaskState, task_type: TaskType, inputs: Mapping[str,
         attempt_started_at=run.now,
         lease_until=run.now + timedelta(seconds=LEASE_SECONDS),
         due_at=None,
-        waiting=None,
+        waiting={"for": "resume", **kept} if (kept := carried(state)) and not state.on_fallback else None,
         reason="",
     )
     run.holds_back = run.holds_back or is_last_chance(state)
@@ -375,6 +378,7 @@ def _claim(run: Run, state: TaskState, task_type: TaskType, inputs: Mapping[str,
         renames=task.renames,
         stands_in_for=task.type if state.on_fallback else "",
         is_last_chance=is_last_chance(state),
+        resumed=carried(state) or None,
     )
 
 

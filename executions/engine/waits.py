@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from dataflow.lib.errors import TaskError
-from executions.engine.outcomes import complete, fail
+from executions.engine.outcomes import carried, complete, fail, resume
 from executions.engine.run import EndedChild, Run
 from executions.engine.state import ExecutionStatus, TaskState
 from workflows.definition import rename_outputs
@@ -30,6 +30,8 @@ def end(run: Run, state: TaskState) -> None:
     child = _child_of(run, state)
     if state.waits_for == "timer":
         _complete(run, state, state.waiting.get("outputs") or {})
+    elif child is not None and (kept := carried(state)):
+        resume(run, state, kept)
     elif child is not None:
         _child_ended(run, state, child)
     else:

@@ -136,7 +136,10 @@ def _suspend(loaded: Loaded, state: TaskState, suspended: Suspended) -> None:
     try:
         child = children.child_of(loaded.row, state.name, wait.data)
     except TaskError as error:
-        outcomes.fail(loaded.run, state, error, jitter=0.0)
+        if wait.state is None:
+            outcomes.fail(loaded.run, state, error, jitter=0.0)
+        else:  # the task is told, and may do better
+            outcomes.resume(loaded.run, state, {"state": wait.state, "error": outcomes.error_as_json(error)})
     else:
         loaded.children.append(child)
         outcomes.suspend(loaded.run, state, wait, child=child.pk)

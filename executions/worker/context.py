@@ -18,6 +18,7 @@ from dataflow.lib.times import rfc3339
 from executions import files
 from executions.engine.outcomes import Notes
 from executions.engine.planner import Claim
+from executions.models import Execution
 from executions.outside import OPENAI_KEY, Provider, egress, own_secret, provider_for
 from executions.worker.database import release_connection
 from tasks_lib import registry
@@ -135,7 +136,17 @@ def context_for(claim: Claim) -> TryContext:
         idempotency_key=f"{claim.execution_id}/{claim.task}",
         provider=provider,
         openai_base_url=provider.base_url,
+        resumed=None if claim.resumed is None else _resumed(claim.resumed),
     )
+
+
+def _resumed(told: Mapping[str, Any]) -> Resumed:
+    """How the child ended that the task waited for; one that could not be started has failed."""
+    if "execution_id" not in told:
+        return Resumed(state=told["state"], status="FAILED", outputs=None, error=told.get("error"))
+    child = Execution.objects.only("status", "outputs", "stored", "error").get(pk=told["execution_id"])
+    outputs = None if child.outputs is None else dict(files.LazyOutputs(child.outputs, child.stored))
+    return Resumed(state=told["state"], status=child.status, outputs=outputs, error=child.error)
 
 
 def _provider_of(claim: Claim) -> Provider:

@@ -106,6 +106,8 @@ class Node:
             context = persist(partial(context_for, claim))
         except ValueError as error:  # the execution's own key cannot be opened any more
             return Failed(error=TaskError("authentication", str(error)))
+        except TaskError as error:  # what it goes on with cannot be read any more
+            return Failed(error=error)
         task_type = registry.get(claim.type)
         if task_type is None or not task_type.quick:
             release_connection()
