@@ -146,3 +146,25 @@ def test_an_archived_workflow_starts_nothing() -> None:
     go_on(answers())
     assert (ended(parent)[0], ended(parent)[1]["code"]) == ("FAILED", "validation")
     assert children_of(parent) == []
+
+
+# --- a child that cannot be started ---
+def test_a_concurrency_key_that_the_inputs_do_not_give_fails_the_task() -> None:
+    """Not the step: that would be tried for ever."""
+    document = {
+        "title": "C",
+        "inputs": [{"name": "user", "type": "object", "required": False}],
+        "tasks": [ask("work")],
+        "concurrency": {"limit": 1, "key": "{{inputs.user.id}}"},
+    }
+    workflow = create_workflow(document=document).workflow.pk
+    parent = started(
+        {"name": "call", "type": "workflow.run", "inputs": {"workflow_id": workflow, "inputs": {"user": {}}}}
+    )
+    data = {"workflow_id": workflow, "inputs": {"user": {}}}
+    go_on(Tries(lambda _claim: Suspended(wait=Wait(kind="child", data=data))))
+    row = task(parent, "call")
+    assert (ended(parent)[0], row.status, children_of(parent)) == ("FAILED", "FAILED", [])
+    assert row.error["code"] == "expression"
+    assert "id" in row.error["message"]
+    assert workflow in row.error["message"]
