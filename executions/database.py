@@ -14,6 +14,8 @@ import psycopg
 from django.db import connection, transaction
 
 _one_writer = threading.RLock()
+#: Psycopg would prepare what it saw so often by itself; Django's statements have their values in their text.
+_ONLY_WHEN_ASKED = 2**31
 #: Goes on while the process is stopped, and where the system has it, while the machine sleeps.
 _STEADY = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
@@ -61,6 +63,8 @@ def rows_of(statement: str, values: Mapping[str, Any] | Sequence[Any] = ()) -> l
     with connection.wrap_database_errors:
         if connection.vendor == "sqlite":
             return list(connection.connection.execute(statement, values).fetchall())
+        if connection.connection.prepare_threshold is None:  # as Django sets it: then `prepare` is not heeded
+            connection.connection.prepare_threshold = _ONLY_WHEN_ASKED
         with psycopg.Cursor(connection.connection) as cursor:
             cursor.execute(statement, values, prepare=True)
             result = cursor.pgresult  # `description` would describe every column

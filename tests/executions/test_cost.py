@@ -115,3 +115,19 @@ def test_what_is_taken_without_its_tasks_costs_one_look_more(monkeypatch: pytest
 
 def released(claim: Any) -> store.EndOfTry:
     return store.EndOfTry(claim=claim, outcome=Released())
+
+
+def test_the_hot_statements_are_prepared() -> None:
+    """PostgreSQL plans them once a connection: planning costs as much as doing."""
+    if connection.vendor == "sqlite":
+        pytest.skip("sqlite3 keeps its statements by itself")
+    connection.close()
+    for _ in range(2):
+        row = ready(make_workflow(), text="abc")
+        store.create(row)
+        carry(row)
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT statement, generic_plans + custom_plans FROM pg_prepared_statements")
+        found = dict(cursor.fetchall())
+    for words in ("WITH saved AS", "WITH clock AS"):
+        assert [times >= 2 for statement, times in found.items() if words in statement] == [True], list(found)
