@@ -92,6 +92,7 @@ def advance(loaded: Loaded, *, worker: str, wanted: int) -> list[Claim]:
             loaded.claims[name] = claim
             claims.append(claim)
             if claim.is_last_chance:  # whatever else is one waits now
+                run.holds_back = True
                 break
     return claims
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+import threading
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page as BrowserPage
+from playwright.sync_api import expect
 
 from tests.plugins.stack import Stack
+from tests.stubs.web_stub import Page
 
 pytestmark = [pytest.mark.browser, pytest.mark.processes, pytest.mark.slow]
 
@@ -15,13 +18,14 @@ pytestmark = [pytest.mark.browser, pytest.mark.processes, pytest.mark.slow]
 SOON = 20_000
 
 
-def status(page: Page):
+def status(page: BrowserPage):
     return page.locator("#part-status .chip.big")
 
 
 def test_pending_running_completed_without_a_reload(page, live_stack: Stack, website, fetching, started):
     live_stack.kill_workers()
-    address = website.page("/slow", "<p>12345</p>", delay=3)
+    answered = threading.Event()
+    address = website.script("/slow", [Page(body=b"<p>12345</p>", gate=answered)])
     workflow, execution = started(live_stack, fetching, url=address)
     page.goto(f"{live_stack.base_url}/workflows/{workflow}/executions/{execution}")
     page.evaluate("window.neverReloaded = true")
@@ -35,6 +39,7 @@ def test_pending_running_completed_without_a_reload(page, live_stack: Stack, web
     ticking = page.locator("#part-status [data-since]")
     first = ticking.inner_text()
     expect(ticking).not_to_have_text(first)
+    answered.set()
     expect(status(page)).to_have_text("COMPLETED", timeout=SOON)
     expect(page.locator("#part-outputs")).to_contain_text("12")
     expect(page.locator("#part-timeline rect.bar.completed")).to_have_count(2)

@@ -24,12 +24,13 @@ COUNTS_PATH = "/_counts"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
-    """One answer. ``delay`` in seconds before it."""
+    """One answer. ``delay`` in seconds before it; ``gate`` holds it back until it is set."""
 
     body: bytes = b""
     status: int = 200
     headers: dict[str, str] = field(default_factory=lambda: dict(HTML))
     delay: float = 0.0
+    gate: threading.Event | None = None
 
 
 class WebStub(StubServer):
@@ -58,6 +59,8 @@ class WebStub(StubServer):
     def answer(self, handler: Handler, request: Recorded) -> None:
         if (page := self._next_page(request.path)) is not None:
             self.closing.wait(page.delay)
+            if page.gate is not None:
+                page.gate.wait(60)
             handler.send(page.status, page.body, page.headers)
             return
         query = dict(parse_qsl(request.query))
