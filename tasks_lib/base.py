@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from importlib.util import find_spec
 from typing import IO, TYPE_CHECKING, Any, ClassVar, Literal, Protocol
@@ -44,6 +44,8 @@ class Field:
     maximum: float | None = None
     min_length: int | None = None
     max_length: int | None = None
+    #: Another input: where that is given, the default is not filled in, since what it leads to may know a better one.
+    unless: str = ""
 
 
 class Files(Protocol):
@@ -110,6 +112,12 @@ class TaskContext(Protocol):
         Raises ``TaskError('validation')`` where there is none, or it is of another kind.
         """
 
+    def workflow_inputs(self, workflow_id: str, version: int | None) -> Mapping[str, JsonValue]:
+        """What a workflow (its current version for ``None``) takes, as JSON Schema of an object.
+
+        Raises ``TaskError('validation')`` where there is none that can be run.
+        """
+
     @property
     def resumed(self) -> Resumed | None:
         """What a ``Wait`` with ``state`` waited for, when ``run`` is called again after it; ``None`` the first time."""
@@ -147,6 +155,8 @@ class Resumed:
     status: str
     outputs: Mapping[str, JsonValue] | None
     error: Mapping[str, JsonValue] | None
+    #: Which execution it was, empty where none could be started. It says nothing of how it ended.
+    execution_id: str = field(default="", compare=False)
 
 
 class TaskType(ABC):
@@ -166,6 +176,8 @@ class TaskType(ABC):
     timeout: ClassVar[float] = 300.0
     #: Whether running it twice is harmless: then a run that its worker lost is simply tried again.
     idempotent: ClassVar[bool] = True
+    #: Codes of the errors after which another try may help. Of each failure ``TaskError.retryable`` has the last word.
+    retried: ClassVar[Sequence[str]] = ()
     #: Secrets without which it cannot run; an execution that lacks one is refused before it is queued.
     secrets: ClassVar[Sequence[str]] = ()
     #: Whether the local voice server can stand in for the provider when there is no key (speech only).
@@ -188,6 +200,14 @@ class TaskType(ABC):
         without a default given as ``None``. Returns a value for each output (a missing one is ``None``).
         Raises ``TaskError`` with one of the stable codes.
         """
+
+    def check(self, given: Mapping[str, JsonValue]) -> Iterable[tuple[str, str]]:
+        """What can be seen to be wrong before it runs, besides what the fields say: pairs of input and sentence.
+
+        ``given`` has every input that a definition gives, of its type; one that an expression decides is ``MISSING``.
+        The definition is refused with what is found. ``run`` must look again: what is wrong may be known only then.
+        """
+        return ()
 
     def missing(self) -> str:
         """What must be installed before it can run, as a sentence with the command; empty where nothing is missing.

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import get_args
 
+from dataflow.lib.errors import TASK_ERROR_CODES
 from tasks_lib.base import MISSING, Field, JsonValue, TaskType, ValueType
 
 _TYPE_NAME = re.compile(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)+")
@@ -50,6 +51,8 @@ def _problems(task_class: type[TaskType]) -> Iterator[str]:
         yield f"its name {task_class.name!r} is not like `group.name`"
     if not task_class.timeout > 0:
         yield "its timeout is not above 0"
+    if unknown := sorted(set(task_class.retried) - TASK_ERROR_CODES):
+        yield f"it retries {', '.join(unknown)}, which is no code of a task error"
     yield from _field_problems("input", task_class.inputs)
     yield from _field_problems("output", task_class.outputs)
     yield from _output_problems(task_class)

@@ -14,6 +14,7 @@ from dataflow.api.queries import text_parameter
 from dataflow.lib.errors import ApiProblem
 from tasks_lib import registry
 from workflows import services
+from workflows.advice import warnings_of
 from workflows.definition import check, plan_of
 from workflows.masking import masked
 from workflows.models import Workflow, WorkflowVersion
@@ -46,7 +47,7 @@ class ValidateView(APIView):
         """Check a definition as create does; stores nothing."""
         checked = services.check_document(request.data)
         assert checked.definition is not None
-        warnings = [warning.as_json() for warning in checked.warnings]
+        warnings = [warning.as_json() for warning in warnings_of(checked)]
         return Response({"valid": True, "plan": plan_of(checked.definition), "warnings": warnings})
 
 
@@ -119,7 +120,7 @@ def _saved(version: WorkflowVersion, *, status: int = 200) -> Response:
     # Not `services.check_document`: it is stored, whatever became of the workflows it runs in the meantime.
     checked = check(version.definition, registry)
     headers = {"Location": f"/workflows/{version.workflow_id}", "ETag": f'"{version.number}"'}
-    return Response(describe_saved(version, checked.warnings), status=status, headers=headers)
+    return Response(describe_saved(version, warnings_of(checked)), status=status, headers=headers)
 
 
 def _expected_version(request: Request, workflow: Workflow) -> int | None:

@@ -60,14 +60,17 @@ class RunForm(forms.Form):
         field.label, field.help_text = declared["name"], declared.get("description", "")
         needed = declared.get("required", True) and "default" not in declared
         if declared["type"] == "file":
-            self.fields[f"ref_{declared['name']}"] = _reference(declared, given)
+            self.fields[f"ref_{declared['name']}"] = _reference(declared, None if declared.get("sensitive") else given)
         elif needed:
             field.widget.attrs["required"] = True
-        if given is not None:
+        if given is not None and not declared.get("sensitive"):
             field.initial = _shown(declared, given)
 
-    def input_rows(self) -> list[dict[str, Any]]:
-        """For the template: each input's declaration with its field, and the field for a file that is here already."""
+    def rows_of_inputs(self) -> list[dict[str, Any]]:
+        """For the template: each input's declaration with its field, and the field for a file that is here already.
+
+        A template looks for a field of that name first: no field's begins so.
+        """
         return [
             {
                 "declared": declared,
@@ -160,7 +163,8 @@ def _field(declared: Mapping[str, Any]) -> forms.Field:
     if kind == "number":
         limits = {"min": declared.get("minimum"), "max": declared.get("maximum"), "step": "any"}
         shown = {name: value for name, value in limits.items() if value is not None}
-        return WholeNumberOrDecimal(required=False, widget=forms.NumberInput(attrs=hint | shown))
+        number = _unseen(hint) if declared.get("sensitive") else forms.NumberInput(attrs=hint | shown)
+        return WholeNumberOrDecimal(required=False, widget=number)
     if kind == "file":
         return forms.FileField(required=False)
     if kind in _JSON_TYPES:
@@ -169,7 +173,14 @@ def _field(declared: Mapping[str, Any]) -> forms.Field:
     return GivenText(required=False, strip=False, widget=_text_widget(declared, hint))
 
 
+def _unseen(hint: dict[str, Any]) -> forms.Widget:
+    """For what is sensitive: it is not filled in again when the form comes back."""
+    return forms.PasswordInput(attrs=hint | {"autocomplete": "off"})
+
+
 def _text_widget(declared: Mapping[str, Any], hint: dict[str, Any]) -> forms.Widget:
+    if declared.get("sensitive"):
+        return _unseen(hint)
     if (declared.get("max_length") or 1000) <= 100 or "url" in declared["name"].lower():
         return forms.TextInput(attrs=hint)
     return forms.Textarea(attrs={"rows": 2} | hint)

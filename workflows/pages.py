@@ -14,12 +14,17 @@ from django.shortcuts import redirect
 from dataflow.api.html import PageView, list_page
 from dataflow.lib.errors import ApiProblem, Problem, invalid
 from dataflow.lib.jsonvalues import JsonError, parse_json
+from tasks_lib import registry
 from workflows import services
+from workflows.advice import warnings_of
+from workflows.definition import check
 from workflows.forms import DefinitionForm, RunForm
 from workflows.graph import drawing_of
 from workflows.masking import masked
 from workflows.models import Workflow, WorkflowVersion
 
+#: Warnings that are told after a definition was saved.
+_TOLD_WARNINGS = 5
 _EMPTY_DOCUMENT = {
     "title": "",
     "description": "",
@@ -163,6 +168,8 @@ class EditPage(WorkflowPageView):
         except ApiProblem as problem:
             return self._page(workflow, form, problem=problem, status=problem.status)
         messages.success(request, f"Saved. Version {saved.number} is current.")
+        for warning in warnings_of(check(saved.definition, registry))[:_TOLD_WARNINGS]:
+            messages.warning(request, f"{warning.pointer}: {warning.detail} {warning.hint}".strip())
         return redirect(f"/workflows/{saved.workflow_id}")
 
     def _save(self, request: HttpRequest, workflow: Workflow | None, cleaned: dict[str, Any]) -> WorkflowVersion:

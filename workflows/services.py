@@ -14,7 +14,7 @@ from tasks_lib import registry
 from workflows.calls import check_calls
 from workflows.definition import Checked, check, definition_hash
 from workflows.masking import unmasked
-from workflows.models import Workflow, WorkflowVersion
+from workflows.models import Workflow, WorkflowVersion, new_workflow_id
 
 Actor = AbstractBaseUser | AnonymousUser | None
 
@@ -32,12 +32,18 @@ def check_document(document: object, *, workflow: Workflow | None = None) -> Che
     return checked
 
 
-def create_workflow(*, document: Any, user: Actor = None) -> WorkflowVersion:
-    """Store a new workflow with its version 1. Raises ``ApiProblem`` 400; then nothing is stored."""
+def create_workflow(*, document: Any, user: Actor = None, workflow_id: str | None = None) -> WorkflowVersion:
+    """Store a new workflow with its version 1. Raises ``ApiProblem`` 400; then nothing is stored.
+
+    ``workflow_id`` is an id that it must have, for the samples; anything else gets a new one.
+    """
     check_document(unmasked(document, None))
     with transaction.atomic():
         workflow = Workflow.objects.create(
-            title=document["title"], description=document.get("description") or "", created_by=stored_user(user)
+            id=workflow_id or new_workflow_id(),
+            title=document["title"],
+            description=document.get("description") or "",
+            created_by=stored_user(user),
         )
         return _add_version(workflow, document, number=1, user=user)
 

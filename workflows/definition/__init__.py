@@ -6,8 +6,9 @@ definition runs: inputs of an execution, inputs and condition of a task, outputs
 
 from __future__ import annotations
 
+from dataflow.lib.expressions.evaluate import ExpressionError, Scope
 from workflows.definition.canonical import canonical_json, definition_hash
-from workflows.definition.expressions import ExpressionError, Scope, Template
+from workflows.definition.expressions import Template
 from workflows.definition.form import check_form, read_form
 from workflows.definition.found import find_field
 from workflows.definition.inputs import check_inputs

@@ -7,186 +7,37 @@ Decisions the specification leaves open:
 - A null inside a longer string is an error, never the text "null" or nothing: write ``{{x == null ? "" : string(x)}}``.
   When the null comes from a task without outputs (skipped, or failed with ``continue_on_failure``), a whole value that
   holds it inside a text is null.
-- CEL reads at most 16 MiB of data in one expression (a path that stands there twice counts twice), and integers of
-  64 bits. A plain path passes on any integer.
+
+A scope holds values by root: ``inputs``, ``tasks`` (each with ``status`` and ``outputs``), ``outputs``, ``execution``,
+``workflow``, ``secrets``, and for an item of a ``for_each`` task ``item`` and ``index``.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
+from dataflow.lib.expressions.evaluate import Expression, ExpressionError, Run, Scope, compile_source, quick
+from dataflow.lib.expressions.tokens import MAX_EXPRESSION, ExpressionProblem, Path, expression_end, plain_path
+from dataflow.lib.sizes import json_size
 from tasks_lib.base import JsonValue
-from workflows.definition.cel import CelError, Program, compile_cel
-from workflows.definition.problems import Report, at, nearest, shown
-from workflows.definition.sizes import json_size, plain
-from workflows.definition.tokens import (
-    INDEX,
-    MAX_EXPRESSION,
-    ExpressionProblem,
-    Path,
-    expression_end,
-    plain_path,
-    spell,
-    too_long,
-)
+from workflows.definition.problems import Report, at
 from workflows.definition.values import is_file
 
 MAX_RENDERED = 1024 * 1024
-MAX_READ = 16 * 1024 * 1024
 MAX_DEPTH = 60
-_OUTPUTS = 2  # where `outputs` stands in `tasks.NAME.outputs`
 #: Of one definition: compiling CEL costs a few microseconds a character.
 MAX_EXPRESSIONS = 20_000
 MAX_CEL_CHARACTERS = 200_000
-
-#: Values by root: ``inputs``, ``tasks`` (each with ``status`` and ``outputs``), ``outputs``, ``execution``,
-#: ``workflow``, ``secrets``, and for an item of a ``for_each`` task ``item`` and ``index``. One that is not there
-#: cannot be used.
-Scope = Mapping[str, Any]
-Code = Literal["expression", "too_large", "validation"]
-
-
-_PLAIN_TYPES = frozenset({str, int, float, bool, list, dict})
-
-
-class ExpressionError(Exception):
-    """A template that cannot be rendered. ``code`` is a code of a task error.
-
-    ``missing`` names the tasks without outputs (skipped, or failed but continued) that it read.
-    """
-
-    def __init__(
-        self,
-        message: str,
-        code: Literal["expression", "too_large", "validation"] = "expression",
-        missing: tuple[str, ...] = (),
-    ) -> None:
-        super().__init__(message)
-        self.message, self.code, self.missing = message, code, missing
 
 
 class _MissingError(Exception):
     """A null in a text that comes from a task without outputs."""
 
 
-@dataclass(slots=True)
-class _Run:
-    """One rendering: the scope, and the tasks found to have no outputs."""
-
-    scope: Scope
-    missing: dict[str, None] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Expression:
-    """One expression: a plain path, or a CEL program."""
-
-    source: str
-    path: Path | None
-    program: Program | None
-
-    @property
-    def spelled(self) -> str:
-        """How it is called in messages: with its braces, cut when it is long."""
-        return shown(f"{{{{{self.source}}}}}")
-
-    @property
-    def references(self) -> frozenset[Path]:
-        """The paths it mentions."""
-        if self.path is not None:
-            return frozenset({self.path})
-        assert self.program is not None
-        return frozenset(self.program.reads.values()) | frozenset(self.program.asks.values())
-
-    def evaluate(self, run: _Run) -> JsonValue:
-        """Its value. Raises ``ExpressionError``."""
-        if self.path is not None:
-            return resolve(self.path, run)
-        assert self.program is not None
-        values = self._values(self.program, run)
-        try:
-            return self.program.run(values)
-        except CelError as error:
-            text = f"{self.spelled} failed: {error}"
-            raise ExpressionError(text, missing=tuple(run.missing)) from None
-
-    def _values(self, program: Program, run: _Run) -> dict[str, Any]:
-        values: dict[str, Any] = {}
-        budget = MAX_READ
-        for name, path in program.reads.items():
-            try:
-                values[name], used = plain(resolve(path, run), budget // program.uses[name])
-            except ExpressionError as error:
-                if error.code == "too_large":
-                    raise
-                continue  # undefined: an error only if the program reads it
-            except OverflowError:
-                text = (
-                    f"{shown(spell(path))} holds an integer of more than 64 bits, which only a plain path can pass on."
-                )
-                raise ExpressionError(text) from None
-            except ValueError as error:
-                text = f"{shown(spell(path))} cannot be read by an expression: {error}."
-                raise ExpressionError(text, "too_large") from None
-            budget -= used * program.uses[name]
-        for name, path in program.asks.items():
-            try:
-                values[name] = resolve(path, _Run(run.scope)) is not None
-            except ExpressionError:
-                values[name] = False
-        return values
-
-
-def resolve(path: Path, run: _Run) -> JsonValue:
-    """The value at ``path``, by ``[]`` and ``in`` alone. Raises ``ExpressionError`` that names the path."""
-    value: Any = run.scope
-    for depth, one in enumerate(path):
-        part = run.scope.get("index") if one is INDEX else one
-        if isinstance(part, str) and isinstance(value, Mapping) and part in value:
-            value = value[part]
-            if value is None and depth == _OUTPUTS and path[0] == "tasks" and part == "outputs":
-                run.missing[str(path[1])] = None
-                return None
-        elif isinstance(part, int) and isinstance(value, list) and part < len(value):
-            value = value[part]
-        else:
-            raise ExpressionError(_no_such(path, depth, value))
-    return value if not isinstance(value, Mapping) or isinstance(value, dict) else dict(value)
-
-
-def _quick(path: Path, scope: Scope) -> JsonValue:
-    """The value at ``path`` where it is there and is plain JSON; ``None`` where ``resolve`` must look (or it is null).
-
-    A few times faster, for the case that nearly every step of every execution is.
-    """
-    value: Any = scope
-    try:
-        for part in path:
-            if type(value) is str:  # of which `[0]` would be a character
-                return None
-            value = value[scope["index"] if part is INDEX else part]
-    except (LookupError, TypeError):
-        return None
-    return value if type(value) in _PLAIN_TYPES else None
-
-
-def _no_such(path: Path, depth: int, value: object) -> str:
-    whole = shown(spell(path))
-    if depth == 0:
-        return f"{whole}: there is no {shown(path[0])} here."
-    parent = shown(spell(path[:depth]))
-    if isinstance(value, list):
-        return f"{whole} does not exist: {parent} is a list of {len(value)}."
-    if isinstance(value, Mapping):
-        hint = nearest(path[depth], [key for key in list(value)[:200] if isinstance(key, str)])
-        return f"{whole} does not exist. {hint}".rstrip()
-    return f"{whole} does not exist: {parent} is {'null' if value is None else 'a plain value'}."
-
-
-def _as_text(value: JsonValue, expression: Expression, run: _Run) -> str:
+def _as_text(value: JsonValue, expression: Expression, run: Run) -> str:
     """``value`` inside a longer string."""
     if isinstance(value, str):
         return value
@@ -216,7 +67,7 @@ class _Mixed:
 
     parts: tuple[str | Expression, ...]
 
-    def render(self, run: _Run) -> str | None:
+    def render(self, run: Run) -> str | None:
         pieces, size = [], 0
         for part in self.parts:
             try:
@@ -230,7 +81,7 @@ class _Mixed:
         return "".join(pieces)
 
 
-def _render(node: Any, run: _Run) -> JsonValue:
+def _render(node: Any, run: Run) -> JsonValue:
     if isinstance(node, Expression):
         return node.evaluate(run)
     if isinstance(node, _Mixed):
@@ -293,9 +144,9 @@ class Template:
         if not self.expressions:
             return self.literal, ()
         # A plain reference makes nothing new: a page of 5 MiB goes from task to task as it is, under other bounds.
-        if self._path is not None and (value := _quick(self._path, scope)) is not None:
+        if self._path is not None and (value := quick(self._path, scope)) is not None:
             return value, ()
-        run = _Run(scope)
+        run = Run(scope)
         value = _render(self._node, run)
         if self._path is None and json_size(value, MAX_RENDERED) > MAX_RENDERED:
             raise _too_large()
@@ -305,16 +156,13 @@ class Template:
 def compile_expression(source: str, report: Report) -> Expression:
     """Compile what stands between ``{{`` and ``}}``. Raises ``ExpressionProblem``."""
     stripped = source.strip()
-    if len(stripped) > MAX_EXPRESSION:
-        raise too_long()
-    path = plain_path(stripped)
     report.expressions += 1
-    report.cel_characters += 0 if path is not None else len(stripped)
+    report.cel_characters += 0 if plain_path(stripped) is not None else min(len(stripped), MAX_EXPRESSION)
     if report.expressions > MAX_EXPRESSIONS or report.cel_characters > MAX_CEL_CHARACTERS:
         raise ExpressionProblem(
             "too_many", "The definition has too many expressions.", "Compute values once, in a task."
         )
-    return Expression(stripped, path, None if path is not None else compile_cel(stripped))
+    return compile_source(stripped)
 
 
 def _compile_text(text: str, report: Report) -> str | Expression | _Mixed:

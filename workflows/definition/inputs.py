@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from dataflow.lib.errors import Problem
+from dataflow.lib.mask import MASK
 from tasks_lib.base import MISSING, JsonValue
 from workflows.definition.model import Definition, Input
 from workflows.definition.problems import Report, at, kind, shown
@@ -45,6 +46,9 @@ def check_values(
         optional = one.default is not MISSING or not one.required
         if name in provided and not (provided[name] is None and optional and one.type != "any"):
             report.extend(check_literal(provided[name], one, at(pointer, name), name, one.pattern))
+            if one.sensitive and provided[name] == MASK:
+                detail = f"This is the mask that is shown for the {what} {shown(name)}, not its value."
+                report.problem(at(pointer, name), "masked_value", detail, "Give the value itself.")
             value = provided[name]
         elif optional:
             value = None if one.default is MISSING else one.default

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal, Protocol
@@ -40,6 +40,8 @@ class Input:
     min_length: int | None = None
     max_length: int | None = None
     pattern: str | None = None
+    #: Masked wherever its value turns up.
+    sensitive: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,6 +127,22 @@ class Task:
     continue_on_failure: bool = False
     renames: tuple[Rename, ...] = ()
 
+    def given(self) -> Iterator[tuple[str, str, str, Template]]:
+        """Every input that is given, the fallback's too: the type it is for, its place, its name, its template."""
+        yield from ((self.type, "inputs", name, template) for name, template in self.inputs.items())
+        if self.fallback is not None:
+            fallback = self.fallback
+            yield from ((fallback.type, "fallback/inputs", name, one) for name, one in fallback.inputs.items())
+
+    def secrets(self) -> Iterator[str]:
+        """The names of the secrets that its inputs refer to; each as often as it is mentioned."""
+        return (name for *_, template in self.given() for name in secrets_of(template))
+
+
+def secrets_of(template: Template) -> Iterator[str]:
+    """The names of the secrets that a template refers to."""
+    return (str(path[1]) for path in template.references if path[0] == "secrets" and len(path) > 1)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Output:
@@ -141,7 +159,8 @@ class Definition:
     """A definition without problems. ``tasks`` are in the order of the document; ``timeout`` is in seconds.
 
     ``places`` and ``dependents`` follow from ``tasks``: the place of each task by its name, and the tasks that depend
-    on it, in the order of the document.
+    on it, in the order of the document. So do ``secrets``, the names of those that inputs of tasks refer to, and from
+    ``inputs`` the names of the ``sensitive`` ones.
     """
 
     title: str
@@ -155,6 +174,8 @@ class Definition:
     concurrency: Concurrency | None = None
     places: Mapping[str, int] = field(init=False, repr=False, compare=False)
     dependents: Mapping[str, tuple[str, ...]] = field(init=False, repr=False, compare=False)
+    secrets: frozenset[str] = field(init=False, repr=False, compare=False)
+    sensitive: frozenset[str] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """Work out once what the engine asks for at every step."""
@@ -167,6 +188,8 @@ class Definition:
         object.__setattr__(self, "places", MappingProxyType(places))
         dependents = {name: tuple(names) for name, names in followers.items()}
         object.__setattr__(self, "dependents", MappingProxyType(dependents))
+        object.__setattr__(self, "secrets", frozenset(name for task in self.tasks for name in task.secrets()))
+        object.__setattr__(self, "sensitive", frozenset(one.name for one in self.inputs if one.sensitive))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from difflib import get_close_matches
 
 from dataflow.lib.errors import Problem
+from dataflow.lib.wording import kind, nearest, shown
+
+#: The words of messages belong to the layer below; whoever reports problems finds them here.
+__all__ = ["MAX_PROBLEMS", "MAX_SUGGESTIONS", "Report", "at", "escape", "kind", "nearest", "shown"]
 
 #: Problems kept of one document: an answer to a hostile body must stay small.
 MAX_PROBLEMS = 500
 #: Names compared by similarity in one check: each comparison costs up to a millisecond.
 MAX_SUGGESTIONS = 50
-_LONGEST_NAME = 100
-_SHOWN = 80
 
 
 def escape(part: object) -> str:
@@ -25,34 +26,6 @@ def at(pointer: str, *parts: object) -> str:
     return "".join([pointer, *(f"/{escape(part)}" for part in parts)])
 
 
-def shown(text: object) -> str:
-    """``text`` in backticks, cut to a readable length and always encodable."""
-    whole = str(text).encode("utf-8", "replace").decode()
-    return f"`{whole if len(whole) <= _SHOWN else whole[: _SHOWN - 1] + '…'}`"
-
-
-def kind(value: object) -> str:
-    """Say what ``value`` is, in words such as ``text`` or ``an object``."""
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return "a boolean"
-    if isinstance(value, int | float):
-        return "a number"
-    if isinstance(value, str):
-        return "text"
-    return "a list" if isinstance(value, list | tuple) else "an object"
-
-
-def nearest(name: object, known: Iterable[str]) -> str:
-    """A hint with the known name most like ``name``, the empty text when none is."""
-    if not isinstance(name, str) or not name or len(name) > _LONGEST_NAME:
-        return ""
-    folded = {candidate.lower(): candidate for candidate in known}
-    found = get_close_matches(name.lower(), folded, n=1, cutoff=0.6)
-    return f"Did you mean {shown(folded[found[0]])}?" if found else ""
-
-
 class Report:
     """The problems and warnings of one check, in the order they were found."""
 
@@ -63,6 +36,8 @@ class Report:
         #: Expressions compiled, and characters of those that need CEL: ``expressions`` bounds both.
         self.expressions = 0
         self.cel_characters = 0
+        #: Characters of literals that task types themselves looked at: ``special`` bounds them.
+        self.checked_characters = 0
 
     def problem(self, pointer: str, code: str, detail: str, hint: str = "") -> None:
         """Add a problem; after ``MAX_PROBLEMS`` one last entry says that the rest is left out."""

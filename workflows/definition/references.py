@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from dataflow.lib.expressions.tokens import INDEX, Path, spell
 from tasks_lib.base import ValueType
 from workflows.definition.problems import Report, shown
-from workflows.definition.tokens import INDEX, Path, spell
 from workflows.definition.values import FILE_FIELDS, named
 
 #: What `execution` and `workflow` have.
@@ -15,6 +16,8 @@ FIELDS: Mapping[str, Mapping[str, ValueType]] = {
     "execution": {"id": "text", "started_at": "text"},
     "workflow": {"id": "text"},
 }
+#: How secrets are named.
+SECRET_NAME = re.compile(r"[A-Z_][A-Z0-9_]{0,99}")
 CONDITION_ROOTS = ("inputs", "tasks", "execution", "workflow")
 TASK_ROOTS = (*CONDITION_ROOTS, "secrets")
 ITEM_ROOTS = (*TASK_ROOTS, "item", "index")
@@ -89,8 +92,11 @@ class Names:
 
     def _secret(self, path: Path, place: Place) -> ValueType | None:
         match path:
-            case (_, str()):
+            case (_, str(name)) if SECRET_NAME.fullmatch(name):
                 return "text"
+            case (_, str()):
+                hint = "Such as `secrets.API_KEY`."
+                return self._unknown(path, place, "the name of a secret has capital letters, digits and _", hint)
         return self._unknown(path, place, "a secret is named", "Write `secrets.NAME`.")
 
     def _task(self, path: Path, place: Place) -> ValueType | None:

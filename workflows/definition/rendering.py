@@ -7,8 +7,9 @@ import json
 from collections.abc import Iterable, Mapping
 
 from dataflow.lib.errors import TaskError
+from dataflow.lib.expressions.evaluate import ExpressionError, Scope
 from tasks_lib.base import MISSING, Field, JsonValue, TaskType, ValueType
-from workflows.definition.expressions import ExpressionError, Scope, Template
+from workflows.definition.expressions import Template
 from workflows.definition.model import Definition, ForEach, Output, Rename
 from workflows.definition.problems import kind, shown
 from workflows.definition.values import as_file, broken_checks, is_number, is_of_type, named, number_as_text
@@ -43,10 +44,13 @@ def render_inputs(task_inputs: Mapping[str, Template], task_type: TaskType, scop
 
     Raises ``ExpressionError``, ``TaskError("validation")`` for a value that does not fit, and ``MissingThrough``.
     """
-    return {one.name: _render_input(one, task_inputs.get(one.name), scope) for one in task_type.inputs}
+    return {
+        one.name: _render_input(one, task_inputs.get(one.name), scope, filled=one.unless not in task_inputs)
+        for one in task_type.inputs
+    }
 
 
-def _render_input(one: Field, template: Template | None, scope: Scope) -> JsonValue:
+def _render_input(one: Field, template: Template | None, scope: Scope, *, filled: bool) -> JsonValue:
     value: JsonValue = None
     missing: tuple[str, ...] = ()
     if template is not None:
@@ -58,7 +62,7 @@ def _render_input(one: Field, template: Template | None, scope: Scope) -> JsonVa
             raise ExpressionError(f"Input {shown(one.name)}: {error.message}", error.code, error.missing) from None
     if value is None:
         if one.default is not MISSING:
-            return one.default
+            return one.default if filled else None
         if one.required and missing:
             raise MissingThrough(missing[0], one.name)
         if one.required:

@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dataflow.lib.errors import TASK_ERROR_CODES
+from dataflow.lib.patterns import compile_pattern
 from tasks_lib.base import MISSING, JsonValue, ValueType
 from workflows.definition.bounds import DraftConcurrency, DraftForEach, parse_concurrency, parse_for_each
 from workflows.definition.model import NO_RETRY, Input, Retry
 from workflows.definition.monitoring import check_labels, check_monitoring
-from workflows.definition.patterns import compile_pattern
 from workflows.definition.problems import Report, at, kind, shown
 from workflows.definition.reader import Reader
 from workflows.definition.values import check_literal, is_of_type, named
@@ -125,7 +125,7 @@ def parse(document: object, report: Report) -> Draft:
         timeout=reader.number("timeout", 0, MAX_SECONDS, positive=True),
     )
     for item, pointer in reader.objects("inputs", MAX_VALUES):
-        parse_input(Reader(report, item, pointer, INPUT_FIELDS, "An input"), draft)
+        parse_input(Reader(report, item, pointer, (*INPUT_FIELDS, "sensitive"), "An input"), draft)
     tasks: dict[str, str] = {}
     for item, pointer in reader.objects("tasks", MAX_TASKS, minimum=1, required=True):
         draft.tasks.append(_parse_task(Reader(report, item, pointer, _TASK, "A task"), tasks, len(draft.tasks)))
@@ -165,6 +165,7 @@ def parse_input(reader: Reader, draft: Draft) -> None:
         min_length=reader.integer("min_length", 0, MAX_CHECK_LENGTH),
         max_length=reader.integer("max_length", 0, MAX_CHECK_LENGTH),
         pattern=_pattern(reader),
+        sensitive=reader.boolean("sensitive", default=False),
     )
     if value_type is not None:
         _check_applicable(reader, value_type)
@@ -214,6 +215,9 @@ def _check_applicable(reader: Reader, value_type: ValueType) -> None:
 
 
 def _check_own_values(reader: Reader, made: Input) -> None:
+    if made.sensitive and made.default not in (MISSING, None):
+        detail = "Whoever may read the definition sees the default of this sensitive input."
+        reader.report.warn(reader.at("default"), "sensitive_default", detail, "Use a secret: `{{secrets.NAME}}`.")
     if made.default is not MISSING:
         problems = check_literal(made.default, made, reader.at("default"), "default", made.pattern)
         reader.report.extend(problems)

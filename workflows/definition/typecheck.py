@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from dataflow.lib.expressions.tokens import spell
 from tasks_lib.base import MISSING, Field, JsonValue, TaskType, ValueType
 from workflows.definition.bounds import DraftForEach
 from workflows.definition.expressions import Template, compile_bare, compile_template
@@ -23,7 +24,6 @@ from workflows.definition.references import (
 from workflows.definition.rendering import MAX_ITEMS
 from workflows.definition.schema import Draft, DraftOutput, DraftTask, GivenInputs
 from workflows.definition.special import check_special
-from workflows.definition.tokens import spell
 from workflows.definition.values import check_literal, fits, named
 
 _LIST = Field(name="for_each", type="list", description="")
@@ -149,7 +149,7 @@ class Checker:
                 detail = f"The task type {shown(task_type.name)} needs the input {shown(missing.name)}."
                 self.report.problem(at(pointer, missing.name), "missing_input", detail, missing.description)
         if len(inputs) == len(pointers):
-            check_special(task_type.name, inputs, pointers, pointer, self.report)
+            check_special(task_type, inputs, pointers, pointer, self.report)
         return inputs
 
     def _renames(self, one: Found) -> tuple[Rename, ...]:

@@ -9,8 +9,8 @@ from typing import Any, Protocol, get_args
 from urllib.parse import urlsplit
 
 from dataflow.lib.errors import Problem
+from dataflow.lib.patterns import search
 from tasks_lib.base import JsonValue, ValueType
-from workflows.definition.patterns import search
 from workflows.definition.problems import kind, shown
 
 VALUE_TYPES: tuple[ValueType, ...] = get_args(ValueType)

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from dataflow.lib.expressions.evaluate import MAX_READ
 from workflows.definition import ExpressionError, Template
-from workflows.definition.expressions import MAX_READ, MAX_RENDERED, compile_template
+from workflows.definition.expressions import MAX_RENDERED, compile_template
 from workflows.definition.problems import Report
 
 FILE = {

@@ -66,6 +66,13 @@ def test_every_input_has_a_value() -> None:
     assert render_inputs(templates(a="{{inputs.s}}"), task_type, SCOPE) == {"a": "text", "b": "B", "c": None}
 
 
+def test_a_default_that_another_input_takes_the_place_of() -> None:
+    task_type = type_with(made("a", "text", default="A", unless="b"), made("b", "text"))
+    assert render_inputs(templates(), task_type, SCOPE) == {"a": "A", "b": None}
+    assert render_inputs(templates(b="x"), task_type, SCOPE) == {"a": None, "b": "x"}
+    assert render_inputs(templates(a="own", b="x"), task_type, SCOPE) == {"a": "own", "b": "x"}
+
+
 @pytest.mark.parametrize(
     ("value", "kind", "result"),
     [

@@ -174,7 +174,8 @@ WRONG: list[tuple[object, str, str]] = [
     (document(tasks=[ECHO, ECHO]), "/tasks/1/name", "duplicate_name"),
     (document(tasks=[{"type": "text.echo", "inputs": {"text": ""}}]), "/tasks/0/name", "required"),
     # inputs
-    (one_input(sensitive=True), "/inputs/0/sensitive", "unknown_field"),
+    (one_input(sensitive="yes"), "/inputs/0/sensitive", "wrong_type"),
+    (one_input(sensible=True), "/inputs/0/sensible", "unknown_field"),
     (one_input(type="string"), "/inputs/0/type", "unknown_type"),
     (one_input(type=5), "/inputs/0/type", "wrong_type"),
     (document(inputs=[{"name": "a"}]), "/inputs/0/type", "required"),

@@ -28,10 +28,10 @@ from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+from dataflow.lib.expressions.tokens import ExpressionProblem, Mention, Path, Token, calls, mentions, spell, tokenise
+from dataflow.lib.patterns import search
 from dataflow.lib.times import rfc3339
-from workflows.definition.patterns import search
-from workflows.definition.problems import nearest, shown
-from workflows.definition.tokens import ExpressionProblem, Mention, Path, Token, calls, mentions, spell, tokenise
+from dataflow.lib.wording import nearest, shown
 
 if TYPE_CHECKING:
     import cel

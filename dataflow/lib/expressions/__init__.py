@@ -1,0 +1,1 @@
+"""The Common Expression Language: reading an expression, running it, and the paths it mentions. Pure."""
