@@ -2,53 +2,43 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import mimetypes
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import IO, Any
 
-from django.core.files import File
 from django.core.files.storage import default_storage
 
 from dataflow.lib.errors import TaskError
 from dataflow.lib.fields import dump_json
-from dataflow.lib.ids import new_id
+from executions.blobs import Spool, keep
 from executions.engine.outcomes import MAX_OUTPUT_BYTES
-from executions.models import Execution, StoredFile, TaskRun
+from executions.models import Execution, StoredFile, TaskRun, new_file_id
 from workflows.definition import Definition
 
 MAX_BYTES = 512 * 1024 * 1024
 #: An output whose JSON is larger is kept as a file behind the scenes, one over MAX_OUTPUT_BYTES fails its task.
 INLINE_BYTES = 256 * 1024
-#: Kept in memory until then, on disk beyond.
-_SPOOL_BYTES = 1024 * 1024
 
 
 class Writer:
-    """A file being written; counts and hashes what goes by."""
+    """A file being written."""
 
-    def __init__(self, spool: IO[bytes], limit: int) -> None:
+    def __init__(self, spool: Spool, limit: int) -> None:
         self._spool = spool
         self._limit = limit
-        self._digest = hashlib.sha256()
         self._value: dict[str, Any] | None = None
-        self.size = 0
 
     def write(self, data: bytes, /) -> int:
         """Append bytes; raises ``TaskError('too_large')`` over the limit, before anything is stored."""
-        self.size += len(data)
-        if self.size > self._limit:
+        if self._spool.size + len(data) > self._limit:
             raise TaskError("too_large", f"A file may have at most {self._limit // 1024 // 1024} MiB.")
-        self._digest.update(data)
         return self._spool.write(data)
 
     @property
-    def sha256(self) -> str:
-        """Hexadecimal digest of what was written so far."""
-        return self._digest.hexdigest()
+    def size(self) -> int:
+        """Bytes written so far."""
+        return self._spool.size
 
     @property
     def value(self) -> dict[str, Any]:
@@ -71,24 +61,29 @@ def creating(
     execution_id: str | None = None,
     task: str = "",
     limit: int = MAX_BYTES,
+    file_id: str | None = None,
 ) -> Iterator[Writer]:
-    """A new file to write. It is stored and gets its row when the block ends without an error."""
-    with tempfile.SpooledTemporaryFile(max_size=_SPOOL_BYTES) as spool:
+    """A new file to write. It is stored and gets its row when the block ends without an error.
+
+    Its content decides what it is; ``content_type`` is believed where that agrees. ``file_id`` is an id that it must
+    have, for the samples; anything else gets a new one.
+    """
+    with Spool() as spool:
         writer = Writer(spool, limit)
         yield writer
-        spool.seek(0)
-        stored = StoredFile(
-            name=clean_name(name),
-            content_type=content_type[:255],
-            size=writer.size,
-            sha256=writer.sha256,
-            metadata=dict(metadata or {}),
-            execution_id=execution_id,
-            task=task,
+        file = StoredFile(
+            id=file_id or new_file_id(), metadata=dict(metadata or {}), execution_id=execution_id, task=task
         )
-        stored.content.name = default_storage.save(_key(), File(spool))
-        stored.save(force_insert=True)
-        writer.stored_as(stored)
+        writer.stored_as(keep_spool(spool, name, content_type, file=file))
+
+
+def keep_spool(spool: Spool, name: str, content_type: str, *, file: StoredFile | None = None) -> StoredFile:
+    """Store what was spooled as a file, by default an upload. ``content_type`` is what the sender says."""
+    file = file or StoredFile(metadata={})
+    file.name = clean_name(name)
+    file.content_type = spool.media_type(name=file.name, claimed=content_type)
+    keep(spool, file)
+    return file
 
 
 def urls_in(definition: Definition, inputs: Mapping[str, Any]) -> dict[str, str]:
@@ -104,17 +99,12 @@ def clean_name(name: str) -> str:
     return shown[-255:] or "file"
 
 
-def guess_type(name: str) -> str:
-    """A content type from the ending of a name."""
-    return mimetypes.guess_type(name)[0] or "application/octet-stream"
-
-
 def open_stored(file_id: str) -> IO[bytes]:
     """The content of a stored file. Raises ``TaskError('validation')`` when there is none."""
-    stored = StoredFile.objects.filter(pk=file_id).first()
-    if stored is None:
+    place = StoredFile.objects.filter(pk=file_id).values_list("blob__name", flat=True).first()
+    if place is None:
         raise TaskError("validation", f"There is no file {file_id}.")
-    return default_storage.open(str(stored.content.name), "rb")
+    return default_storage.open(place, "rb")
 
 
 def keep_large(values: Mapping[str, Any], *, execution_id: str, task: str) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -212,9 +202,3 @@ def describe(stored: StoredFile) -> dict[str, Any]:
 def _execution_id(stored: StoredFile) -> str | None:
     execution: Execution | None = stored.execution
     return execution.id if execution is not None else None
-
-
-def _key() -> str:
-    """A fresh place in the storage, spread over folders."""
-    name = new_id("blob")[5:]
-    return f"{name[:2]}/{name[2:]}"
