@@ -1,16 +1,19 @@
-"""Sound files: which formats there are, turning one into another, joining and splitting."""
+"""Sound files: which formats there are, turning one into another, and joining."""
 
 from __future__ import annotations
 
+import wave
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from dataflow.lib.cancellation import Cancellation
 from tasks_lib.clients import ffmpeg
 
 #: Samples per second of the ``pcm`` that the speech protocol speaks: signed 16 bit, one channel.
 PCM_RATE = 24_000
+_CHUNK = 256 * 1024
 _RAW = ("-f", "s16le", "-ar", str(PCM_RATE), "-ac", "1")
 
 
@@ -41,18 +44,42 @@ def encode(samples: Path, rate: int, target: Path, kind: str, *, comment: str, c
 
 
 def join(parts: Sequence[Path], target: Path, kind: str, *, cancellation: Cancellation) -> None:
-    """Write ``parts``, all of the format ``kind``, one after the other as ``target``."""
-    options = _RAW if kind == "pcm" else ()
-    inputs = [argument for part in parts for argument in ffmpeg.source(part, *options)]
-    joining = ["-filter_complex", f"concat=n={len(parts)}:v=0:a=1"]
-    ffmpeg.run(
-        [*inputs, *joining, *FORMATS[kind].arguments, target.name], folder=target.parent, cancellation=cancellation
-    )
+    """Write ``parts``, all of the format ``kind``, one after the other as ``target``, encoded once.
+
+    They are decoded one by one beside ``target``: one run with all of them needs threads and memory for each. All
+    get the sample rate and the channels of the first.
+    """
+    samples, decoded = target.with_suffix(".samples"), target.with_suffix(".decoded")
+    rate, channels = PCM_RATE, 1
+    with samples.open("wb") as joined:
+        for number, part in enumerate(parts):
+            if kind == "pcm":
+                _append(part, joined, cancellation)
+                continue
+            alike = ["-ar", str(rate), "-ac", str(channels)] if number else []
+            arguments = [*ffmpeg.source(part), "-vn", *alike, "-c:a", "pcm_s16le", "-f", "wav", decoded.name]
+            ffmpeg.run(arguments, folder=target.parent, cancellation=cancellation)
+            rate, channels = _append_wave(decoded, joined, cancellation)
+    decoded.unlink(missing_ok=True)
+    if kind == "pcm":
+        samples.replace(target)
+        return
+    raw = ffmpeg.source(samples, "-f", "s16le", "-ar", str(rate), "-ac", str(channels))
+    ffmpeg.run([*raw, *FORMATS[kind].arguments, target.name], folder=target.parent, cancellation=cancellation)
+    samples.unlink()
 
 
-def split(whole: Path, folder: Path, seconds: int, *, cancellation: Cancellation) -> list[Path]:
-    """Cut the sound of ``whole`` into mp3 files of ``seconds`` each (64 kbit/s, one channel), in order."""
-    sound = ["-vn", "-ac", "1", "-ar", "16000", "-c:a", "libmp3lame", "-b:a", "64k"]
-    cutting = ["-f", "segment", "-segment_time", str(seconds), "-segment_format", "mp3", "part%05d.mp3"]
-    ffmpeg.run([*ffmpeg.source(whole), *sound, *cutting], folder=folder, cancellation=cancellation)
-    return sorted(folder.glob("part*.mp3"))
+def _append(part: Path, joined: IO[bytes], cancellation: Cancellation) -> None:
+    with part.open("rb") as sound:
+        while chunk := sound.read(_CHUNK):
+            cancellation.check()
+            joined.write(chunk)
+
+
+def _append_wave(part: Path, joined: IO[bytes], cancellation: Cancellation) -> tuple[int, int]:
+    """Append the samples of a WAV file; its samples a second and its channels."""
+    with wave.open(str(part), "rb") as sound:
+        while chunk := sound.readframes(_CHUNK):
+            cancellation.check()
+            joined.write(chunk)
+        return sound.getframerate(), sound.getnchannels()

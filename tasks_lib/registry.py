@@ -18,6 +18,7 @@ from typing import Any
 from tasks_lib import types
 from tasks_lib.base import MISSING, Field, TaskType
 from tasks_lib.checks import RegistryError, check_task_type
+from tasks_lib.json_schema import input_schema, output_schema
 
 ENTRY_POINT_GROUP = "dataflow.task_types"
 
@@ -81,6 +82,7 @@ def default_output(task_type: TaskType | type[TaskType]) -> str:
 
 def specification(task_type: TaskType) -> dict[str, Any]:
     """All that there is to know about a type, as JSON: the content of ``{"specification": …}`` in the API."""
+    missing = task_type.missing()
     return {
         "name": task_type.name,
         "title": task_type.title,
@@ -89,9 +91,16 @@ def specification(task_type: TaskType) -> dict[str, Any]:
         "inputs": [_field_json(field) for field in task_type.inputs],
         "outputs": [_field_json(field) for field in task_type.outputs],
         "default_output": default_output(task_type),
+        "any_outputs": task_type.any_outputs,
+        "input_schema": input_schema(task_type),
+        "output_schema": output_schema(task_type),
         "timeout": task_type.timeout,
+        "quick": task_type.quick,
         "idempotent": task_type.idempotent,
+        "retried": list(task_type.retried),
         "secrets": list(task_type.secrets),
+        "installed": not missing,
+        "install": missing,
         "aliases": list(task_type.aliases),
         "example": dict(task_type.example),
     }
@@ -102,6 +111,7 @@ def _field_json(field: Field) -> dict[str, Any]:
     shown["required"] = field.required
     shown |= {key: value for key in ("default", "example") if (value := getattr(field, key)) is not MISSING}
     shown |= {key: list(value) for key in ("aliases", "enum") if (value := getattr(field, key))}
+    shown |= {"unless": field.unless} if field.unless else {}
     limits = ("minimum", "maximum", "min_length", "max_length")
     return shown | {key: value for key in limits if (value := getattr(field, key)) is not None}
 

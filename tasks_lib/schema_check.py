@@ -9,26 +9,29 @@ from dataflow.lib.errors import TaskError
 from tasks_lib.base import JsonValue
 
 
-def require_schema(schema: Mapping[str, JsonValue]) -> None:
-    """Raise ``TaskError('validation')`` unless ``schema`` is a JSON schema (draft 2020-12) that can be checked here."""
+def require_schema(schema: Mapping[str, JsonValue], name: str = "response_schema") -> None:
+    """Raise ``TaskError('validation')`` unless ``schema`` is a JSON schema (draft 2020-12) that can be checked here.
+
+    ``name`` is what the user calls it.
+    """
     from jsonschema import Draft202012Validator, SchemaError  # slow to import
 
     if "patternProperties" in _keys(schema):
-        raise TaskError("validation", "`response_schema` uses patternProperties, which is not supported.")
+        raise TaskError("validation", f"`{name}` uses patternProperties, which is not supported.")
     try:
         Draft202012Validator.check_schema(dict(schema))
     except SchemaError as error:
-        raise TaskError("validation", f"`response_schema` is not a JSON schema: {error.message[:300]}") from error
+        raise TaskError("validation", f"`{name}` is not a JSON schema: {error.message[:300]}") from error
 
 
-def mismatch(value: JsonValue, schema: Mapping[str, JsonValue]) -> str | None:
-    """What is wrong with ``value`` by ``schema``, in a sentence; ``None`` when nothing is."""
+def mismatch(value: JsonValue, schema: Mapping[str, JsonValue], name: str = "response_schema") -> str | None:
+    """What is wrong with ``value`` by ``schema`` (the user's ``name``), in a sentence; ``None`` when nothing is."""
     from jsonschema import Draft202012Validator, ValidationError, validators  # slow to import
     from referencing import Registry  # with jsonschema
     from referencing.exceptions import Unresolvable  # with jsonschema
 
     def pattern(_: Any, expression: str, instance: Any, __: Any) -> Iterator[ValidationError]:
-        if isinstance(instance, str) and not _matches(expression, instance):
+        if isinstance(instance, str) and not _matches(expression, instance, name):
             yield ValidationError(f"{instance[:100]!r} does not match {expression!r}")
 
     checker = validators.extend(Draft202012Validator, {"pattern": pattern})  # type: ignore[no-untyped-call]  # its stub is bare
@@ -36,9 +39,9 @@ def mismatch(value: JsonValue, schema: Mapping[str, JsonValue]) -> str | None:
         # An empty registry: without one, a reference to elsewhere would be fetched.
         error = next(checker(dict(schema), registry=Registry()).iter_errors(value), None)
     except Unresolvable as unresolvable:
-        raise TaskError("validation", f"`response_schema` refers to {unresolvable.ref!r}, not in it.") from unresolvable
+        raise TaskError("validation", f"`{name}` refers to {unresolvable.ref!r}, not in it.") from unresolvable
     except RecursionError as endless:
-        raise TaskError("validation", "`response_schema` refers to itself without end.") from endless
+        raise TaskError("validation", f"`{name}` refers to itself without end.") from endless
     return None if error is None else f"{error.json_path}: {error.message[:300]}"
 
 
@@ -55,13 +58,13 @@ def is_strict(schema: JsonValue) -> bool:
     return all(is_strict(value) for value in schema.values())
 
 
-def _matches(expression: str, text: str) -> bool:
+def _matches(expression: str, text: str, name: str) -> bool:
     import re2  # only where a schema has a pattern
 
     try:
         return re2.search(expression, text) is not None
     except re2.error as error:
-        message = f"`response_schema` has the pattern {expression!r}, which cannot be used: {error}"
+        message = f"`{name}` has the pattern {expression!r}, which cannot be used: {error}"
         raise TaskError("validation", message) from error
 
 

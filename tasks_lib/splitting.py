@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from itertools import chain
 
 #: The end of a sentence: a mark, closing quotes or brackets, and space; or a line's end. 3.14 has none in it.
 _SENTENCE_END = re.compile(r"[.!?…][\"'”’»)\]]{0,5}\s+|[。！？][”’」』)]{0,5}|\n+")
@@ -27,7 +28,7 @@ def split_text(text: str, limit: int) -> list[str]:
 def _pieces(text: str, limit: int) -> Iterator[str]:
     """Sentences, with those over ``limit`` cut."""
     start = 0
-    for end in [*(match.end() for match in _SENTENCE_END.finditer(text)), len(text)]:
+    for end in chain((match.end() for match in _SENTENCE_END.finditer(text)), [len(text)]):
         while end - start > limit:
             cut = text.rfind(" ", start + 1, start + limit) + 1 or start + limit
             yield text[start:cut]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 
 from tasks_lib.base import JsonValue
@@ -9,14 +10,19 @@ from tasks_lib.base import JsonValue
 Segment = Mapping[str, JsonValue]
 
 
-def shifted(segments: Iterable[Segment], seconds: float, first_id: int) -> list[dict[str, JsonValue]]:
-    """``segments`` of a part that begins ``seconds`` into the whole, numbered from ``first_id``."""
+def shifted(
+    segments: Iterable[Segment], seconds: float, first_id: int, *, last: float = math.inf
+) -> list[dict[str, JsonValue]]:
+    """``segments`` of a part that begins ``seconds`` into the whole, numbered from ``first_id``.
+
+    None goes beyond ``last``, where the part ends: a model may round up, and the next part begins there.
+    """
     return [
         dict(segment)
         | {
             "id": first_id + index,
-            "start": _number(segment, "start") + seconds,
-            "end": _number(segment, "end") + seconds,
+            "start": round(min(_number(segment, "start") + seconds, last), 3),
+            "end": round(min(_number(segment, "end") + seconds, last), 3),
         }
         for index, segment in enumerate(segments)
     ]

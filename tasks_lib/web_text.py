@@ -157,6 +157,12 @@ def extract(html: str, favour: Favour = "balanced") -> PageText:
     )
 
 
+def visible_text(markup: str) -> str:
+    """All that a reader sees of a piece of HTML, a line per block. Linear; the caller bounds the length."""
+    tree = _parse(markup)
+    return "" if tree is None else _without(tree, _NEVER_SHOWN) or _tags_out(markup, tree)
+
+
 def _tags_out(html: str, tree: HtmlElement) -> str:
     """What is between the tags, where the parser gave up (nested too deeply)."""
     return "" if tree.xpath(_NEVER_SHOWN) else " ".join(re.sub(r"<[^<>]*>", " ", html).split())

@@ -1,6 +1,7 @@
 """The network under the OpenAI client: sockets in the care of a ``Lifeline``, so that any wait can be ended at once.
 
-The address is the operator's own choice (``OPENAI_BASE_URL``) and not checked; no proxy of the environment is used.
+The operator's own choice of an address (``OPENAI_BASE_URL``) is not checked, that of a connection is held to the rules
+of everything that goes out; no proxy of the environment is used.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any, cast
 import httpcore2
 import httpx2
 
+from dataflow.lib.addresses import AddressPolicy
 from dataflow.lib.errors import TaskError
 from dataflow.lib.lifeline import Lifeline
 
@@ -25,10 +27,10 @@ NETWORK_ERRORS = (httpcore2.TimeoutException, httpcore2.NetworkError, httpcore2.
 
 
 class LifelineTransport(httpx2.BaseTransport):
-    """Sends requests over connections that ``line`` can cut."""
+    """Sends requests over connections that ``line`` can cut, to addresses that ``policy`` allows (``None``: any)."""
 
-    def __init__(self, line: Lifeline) -> None:
-        self._pool = httpcore2.ConnectionPool(ssl_context=_ssl_context(), network_backend=_Backend(line))
+    def __init__(self, line: Lifeline, policy: AddressPolicy | None) -> None:
+        self._pool = httpcore2.ConnectionPool(ssl_context=_ssl_context(), network_backend=_Backend(line, policy))
 
     def handle_request(self, request: httpx2.Request) -> httpx2.Response:
         """Send ``request``; the answer's body is read as it is asked for."""
@@ -73,8 +75,9 @@ class _Body(httpx2.SyncByteStream):
 
 
 class _Backend(httpcore2.NetworkBackend):
-    def __init__(self, line: Lifeline) -> None:
+    def __init__(self, line: Lifeline, policy: AddressPolicy | None) -> None:
         self._line = line
+        self._policy = policy
 
     def connect_tcp(
         self,
@@ -85,7 +88,7 @@ class _Backend(httpcore2.NetworkBackend):
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore2.NetworkStream:
         with _translated(httpcore2.ConnectError, httpcore2.ConnectTimeout):
-            return _Stream(self._line.connect(host, port, None, socket.getaddrinfo), self._line)
+            return _Stream(self._line.connect(host, port, self._policy, socket.getaddrinfo), self._line)
 
 
 class _Stream(httpcore2.NetworkStream):

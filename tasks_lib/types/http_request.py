@@ -62,6 +62,7 @@ class HttpRequest(TaskType):
         Field(name="status_code", type="number", description="HTTP status", example=200),
         Field(name="headers", type="object", description="Headers of the answer, names in lower case"),
     )
+    retried = ("communication", "rate_limited", "timeout")
     example = {"url": "https://example.com", "method": "GET"}
 
     def run(self, context: TaskContext, **inputs: JsonValue) -> Mapping[str, JsonValue]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import mimetypes
 import re
 import tempfile
@@ -10,18 +11,23 @@ from pathlib import Path
 from typing import Any
 
 from dataflow.lib.errors import TaskError
-from tasks_lib import audio, subtitles
+from tasks_lib import silences, subtitles
 from tasks_lib.base import Field, FileValue, JsonValue, TaskContext, TaskType
-from tasks_lib.clients import ffmpeg, openai_client
+from tasks_lib.clients import ffmpeg, openai_calls
+from tasks_lib.clients.openai_client import RETRIED, Endpoint, endpoint_of
+from tasks_lib.model_inputs import CONNECTION, model_field, record_usage
+
+_MODEL = "whisper-1"
 
 #: Bytes that one request may carry, and bytes of a file that is taken at all.
 MAX_UPLOAD = 25 * 1024 * 1024
 MAX_FILE = 2 * 1024**3
-#: Seconds of one part of a file that is split: about 10 MB.
+#: Seconds of the longest part of a file that is split: about 10 MB.
 PART_SECONDS = 1200
 _CHUNK = 1024 * 1024
-#: Models that answer with nothing but text, without times.
+#: Models that answer with nothing but text, without times; and seconds that they take at once, a little less than 1500.
 _TEXT_ONLY = re.compile(r"gpt-")
+MAX_SECONDS = 1400
 _WRITERS = {"srt": subtitles.as_srt, "vtt": subtitles.as_vtt}
 
 
@@ -34,7 +40,7 @@ class Transcription(TaskType):
     description = "Turns the speech in an audio or video file into text or subtitles."
     inputs = (
         Field(name="file", type="file", required=True, aliases=("audio",), description="Audio or video file"),
-        Field(name="model", type="text", default="whisper-1", description="Name of the model", example="whisper-1"),
+        model_field(_MODEL),
         Field(name="language", type="text", description="Language spoken, as a two-letter code", example="en"),
         Field(name="prompt", type="text", description="Words to expect, or the text before"),
         Field(
@@ -45,6 +51,7 @@ class Transcription(TaskType):
             description="`srt` and `vtt` give subtitles as `text`; `verbose_json` also gives segments",
         ),
         Field(name="temperature", type="number", default=0, minimum=0, maximum=1, description="How free it is"),
+        CONNECTION,
     )
     outputs = (
         Field(name="text", type="text", description="The text, or the subtitles"),
@@ -56,20 +63,30 @@ class Transcription(TaskType):
     )
     timeout = 1800.0
     secrets = ("OPENAI_API_KEY",)
-    example = {"file": "fl-4g7h8j9k2m3n4p5q", "language": "en"}
+    retried = RETRIED
+    example = {"file": "fl-sample0audio", "language": "en"}
 
     def run(self, context: TaskContext, **inputs: JsonValue) -> Mapping[str, JsonValue]:
         """Transcribe the file. Raises ``TaskError``."""
+        endpoint = endpoint_of(context, inputs["connection"])
+        asked = dict(inputs) | {"model": endpoint.model(inputs["model"], _MODEL)}
         with tempfile.TemporaryDirectory(prefix="transcription-") as name:
             folder = Path(name)
             sound = _fetched(context, inputs["file"], folder)
-            if sound.stat().st_size <= MAX_UPLOAD:
-                answer = _transcribed(context, sound, _media_type(inputs["file"], sound), inputs)
-                answer.setdefault("duration", ffmpeg.duration(sound, cancellation=context.cancellation))
+            seconds = ffmpeg.duration(sound, cancellation=context.cancellation)
+            if _fits(sound, seconds, asked["model"]):
+                kind = _media_type(inputs["file"], sound)
+                answer = _transcribed(context, endpoint, sound, kind, seconds, asked)
+                answer["duration"] = _number(answer.get("duration"), seconds)
             else:
-                answer = _in_parts(context, sound, folder, inputs)
-        context.usage(model=inputs["model"], **_amounts(answer))
+                answer = _in_parts(context, endpoint, sound, folder, asked)
         return {name: answer.get(name) for name in ("text", "segments", "language", "duration")}
+
+
+def _fits(sound: Path, seconds: float | None, model: str) -> bool:
+    """Whether one request can carry it."""
+    is_short = seconds is None or seconds <= MAX_SECONDS or not _TEXT_ONLY.match(model)
+    return sound.stat().st_size <= MAX_UPLOAD and is_short
 
 
 def _fetched(context: TaskContext, value: FileValue, folder: Path) -> Path:
@@ -100,42 +117,58 @@ def _media_type(value: FileValue, sound: Path) -> str:
 
 
 def _transcribed(
-    context: TaskContext, sound: Path, content_type: str, inputs: Mapping[str, JsonValue], **changed: Any
+    context: TaskContext,
+    endpoint: Endpoint,
+    sound: Path,
+    content_type: str,
+    seconds: float | None,
+    inputs: Mapping[str, JsonValue],
+    **changed: Any,
 ) -> dict[str, JsonValue]:
     """One request."""
     names = ("model", "language", "prompt", "response_format", "temperature")
     options = {name: inputs[name] for name in names if inputs[name] not in (None, "")} | changed
     with sound.open("rb") as file:
-        return openai_client.transcribe(context, file=file, name=sound.name, content_type=content_type, **options)
+        answer = openai_calls.transcribe(
+            context, endpoint, file=file, name=sound.name, content_type=content_type, **options
+        )
+    record_usage(context, inputs["model"], answer.get("usage"), seconds=_number(answer.get("duration"), seconds))
+    return answer
 
 
-def _in_parts(context: TaskContext, sound: Path, folder: Path, inputs: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
-    """Split, transcribe each part, put the texts together with their times."""
+def _in_parts(
+    context: TaskContext, endpoint: Endpoint, sound: Path, folder: Path, inputs: Mapping[str, JsonValue]
+) -> dict[str, JsonValue]:
+    """Split at silences, transcribe each part, put the texts together with their times."""
     wanted = inputs["response_format"]
     if wanted in _WRITERS and _TEXT_ONLY.match(inputs["model"]):
         raise TaskError("validation", f"The model {inputs['model']} gives no times, so no {wanted} can be made.")
-    parts = audio.split(sound, folder, PART_SECONDS, cancellation=context.cancellation)
+    context.progress(0, "Looking for silences")
+    parts = silences.split(sound, folder, PART_SECONDS, cancellation=context.cancellation)
     asked = "verbose_json" if wanted in ("verbose_json", *_WRITERS) else "json"
     texts: list[str] = []
     segments: list[dict[str, JsonValue]] = []
     language: JsonValue = None
-    start = 0.0
     for index, part in enumerate(parts):
         context.progress(index / len(parts), f"Transcribing part {index + 1} of {len(parts)}")
-        answer = _transcribed(context, part, "audio/mpeg", inputs, response_format=asked)
+        seconds = part.end - part.start
+        answer = _transcribed(context, endpoint, part.path, "audio/mpeg", seconds, inputs, response_format=asked)
         texts.append(str(answer["text"]).strip())
-        segments += subtitles.shifted(answer.get("segments") or [], start, len(segments))
+        segments += subtitles.shifted(answer.get("segments") or [], part.start, len(segments), last=part.end)
         language = language or answer.get("language")
-        start += ffmpeg.duration(part, cancellation=context.cancellation) or PART_SECONDS
     text = _WRITERS[wanted](segments) if wanted in _WRITERS else " ".join(filter(None, texts))
-    return {"text": text, "segments": segments or None, "language": language, "duration": round(start, 2)}
-
-
-def _amounts(answer: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
-    """Seconds, and tokens where the model counts them."""
-    used = answer.get("usage")
-    counted = used if isinstance(used, dict) else {}
-    amounts = {"seconds": answer.get("duration")} | {
-        name: counted.get(name) for name in ("input_tokens", "output_tokens")
+    return {
+        "text": text,
+        "segments": segments or None,
+        "language": language,
+        "duration": round(parts[-1].end, 2) if parts else 0.0,
     }
-    return {name: amount for name, amount in amounts.items() if isinstance(amount, (int, float))}
+
+
+def _number(told: JsonValue, known: float | None) -> float | None:
+    """A number that some servers tell as text; else what is known."""
+    try:
+        seconds = float(told)
+    except (TypeError, ValueError):
+        return known
+    return seconds if math.isfinite(seconds) and seconds >= 0 else known

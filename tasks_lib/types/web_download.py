@@ -40,6 +40,7 @@ class WebDownload(TaskType):
         Field(name="final_url", type="text", description="Where the page was found after redirects"),
         Field(name="content_type", type="text", description="Media type", example="text/html; charset=utf-8"),
     )
+    retried = ("communication", "rate_limited", "timeout")
     example = {"url": "https://example.com"}
 
     def run(self, context: TaskContext, **inputs: JsonValue) -> Mapping[str, JsonValue]:

@@ -31,9 +31,9 @@ class WorkflowRun(TaskType):
             min_length=1,
             max_length=100,
             description="Which workflow",
-            example="wf-0123456789",
+            example="wf-sample0measure",
         ),
-        Field(name="inputs", type="object", description="Its inputs, by name", example={"url": "https://example.com"}),
+        Field(name="inputs", type="object", description="Its inputs, by name", example={"text": "Hello, world!"}),
         Field(
             name="version",
             type="number",
@@ -53,7 +53,7 @@ class WorkflowRun(TaskType):
     outputs = ()
     any_outputs = True
     timeout = 60.0
-    example = {"workflow_id": "wf-0123456789", "inputs": {"url": "https://example.com"}}
+    example = {"workflow_id": "wf-sample0measure", "inputs": {"text": "Hello, world!"}}
 
     def run(self, context: TaskContext, **inputs: JsonValue) -> Mapping[str, JsonValue] | Wait:
         """Say which execution to start. Raises ``TaskError("validation")`` for a version that is no whole number."""

@@ -109,6 +109,8 @@ class StubContext:
     secrets: dict[str, str] = field(default_factory=dict)
     #: By name: ``(kind, settings)``.
     connections: dict[str, tuple[str, dict[str, JsonValue]]] = field(default_factory=dict)
+    #: What each workflow takes, as JSON Schema.
+    workflows: dict[str, dict[str, JsonValue]] = field(default_factory=dict)
     resumed: Resumed | None = None
     idempotency_key: str = "we-1.task"
     allow_loopback: bool = True
@@ -128,7 +130,10 @@ class StubContext:
         self.logs.append((level, message))
 
     def usage(self, **amounts: JsonValue) -> None:
-        self.used |= amounts
+        for name, amount in amounts.items():
+            before = self.used.get(name)
+            adds = isinstance(amount, int | float) and isinstance(before, int | float)
+            self.used[name] = before + amount if adds else amount
 
     def secret(self, name: str) -> str | None:
         return self.secrets.get(name)
@@ -139,14 +144,28 @@ class StubContext:
             raise TaskError("validation", f"There is no connection {name} for {kind}.")
         return found[1]
 
+    def workflow_inputs(self, workflow_id: str, version: int | None) -> Mapping[str, JsonValue]:
+        if workflow_id not in self.workflows:
+            raise TaskError("validation", f"There is no workflow {workflow_id}.")
+        return self.workflows[workflow_id]
+
 
 def start(task_type: TaskType, context: StubContext, **inputs: JsonValue) -> Mapping[str, JsonValue] | Wait:
     """Run a task type as the platform does: defaults filled in, optional inputs without one given as ``None``."""
-    known = {item.name: None if item.default is MISSING else item.default for item in task_type.inputs}
+    known = {
+        item.name: None if item.default is MISSING or item.unless in inputs else item.default
+        for item in task_type.inputs
+    }
     unknown = set(inputs) - set(known)
     if unknown:
         raise AssertionError(f"{task_type.name} has no inputs {sorted(unknown)}")
-    return task_type.run(context, **(known | inputs))
+    try:
+        return task_type.run(context, **(known | inputs))
+    except TaskError as error:
+        # A try that is stopped from outside may always be tried again.
+        if error.retryable and error.code not in task_type.retried and context.cancellation.error is None:
+            raise AssertionError(f"{task_type.name}: `retried` of its class does not name {error.code}") from error
+        raise
 
 
 def run(task_type: TaskType, context: StubContext, **inputs: JsonValue) -> Mapping[str, JsonValue]:

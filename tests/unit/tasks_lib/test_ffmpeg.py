@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
+import subprocess
+import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 
 from dataflow.lib.cancellation import Cancellation
@@ -71,6 +76,31 @@ def test_a_name_is_no_option(tmp_path: Path) -> None:
     assert ffmpeg.duration(odd, cancellation=Cancellation(20)) == pytest.approx(0.6, abs=0.1)
 
 
+@pytest.mark.processes
+def test_it_dies_with_its_worker(tmp_path: Path) -> None:
+    """A worker that is killed cannot tidy up."""
+    source = (
+        "import sys, threading; from pathlib import Path; from dataflow.lib.cancellation import Cancellation\n"
+        "from tasks_lib.clients import ffmpeg\n"
+        "run = lambda: ffmpeg.run(sys.argv[2:], folder=Path(sys.argv[1]), cancellation=Cancellation())\n"
+        "threading.Thread(target=run).start()"
+    )
+    command = [sys.executable, "-c", source, str(tmp_path), "-progress", "progress", "-re", *ENDLESS]
+    with subprocess.Popen(command, cwd=Path(__file__).parents[3]) as worker:
+        wait_until((tmp_path / "progress").exists)
+        family = psutil.Process(worker.pid).children(recursive=True)
+        assert any("ffmpeg" in member.name() for member in family)
+        worker.kill()
+    wait_until(lambda: not any(member.is_running() and member.status() != "zombie" for member in family))
+
+
+def wait_until(fact: Callable[[], bool]) -> None:
+    end = time.monotonic() + 30
+    while not fact() and time.monotonic() < end:
+        time.sleep(0.02)
+    assert fact()
+
+
 def test_cancelling_kills_it(tmp_path: Path) -> None:
     before = children()
     cancellation = Cancellation(30)
@@ -94,8 +124,8 @@ def test_its_deadline_kills_it(tmp_path: Path) -> None:
 
 
 def test_what_it_writes_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ffmpeg, "FILE_SIZE", 100_000)
-    with pytest.raises(TaskError):
+    monkeypatch.setattr(ffmpeg, "LIMITS", dataclasses.replace(ffmpeg.LIMITS, file_size=100_000))
+    with pytest.raises(TaskError, match="the limit of one file's size"):
         ffmpeg.run(
             ["-f", "lavfi", "-t", "600", "-i", "anullsrc", "out.wav"], folder=tmp_path, cancellation=Cancellation(20)
         )

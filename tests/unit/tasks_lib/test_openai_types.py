@@ -45,7 +45,11 @@ def context(server: OpenAIStub, tmp_path: Path) -> StubContext:
 
 
 def sent(server: OpenAIStub, index: int = -1) -> dict[str, Any]:
-    return dict(json.loads(server.requests[index].body))
+    """A request, without what asks for a stream."""
+    body = dict(json.loads(server.requests[index].body))
+    assert body.pop("stream", True) is True
+    assert body.pop("stream_options", {"include_usage": True}) == {"include_usage": True}
+    return body
 
 
 def failure(task_type: Any, context: StubContext, **inputs: Any) -> TaskError:
@@ -59,7 +63,7 @@ def test_completion(server: OpenAIStub, context: StubContext) -> None:
     assert outputs["completion"] == "Translate: It rained."
     assert (outputs["json"], outputs["finish_reason"], outputs["model"]) == (None, "stop", "gpt-4o-mini")
     assert outputs["usage"]["total_tokens"] == 18
-    assert context.used == {"model": "gpt-4o-mini", "input_tokens": 11, "output_tokens": 7}
+    assert context.used == {"model": "gpt-4o-mini", "input_tokens": 11, "output_tokens": 7, "cached_tokens": 3}
     assert sent(server) == {
         "model": "gpt-4o-mini",
         "messages": [{"role": "system", "content": "Translate"}, {"role": "user", "content": "It rained."}],
@@ -286,7 +290,7 @@ def test_a_long_text_is_split_and_joined(server: OpenAIStub, context: StubContex
         assert loudness(path) > 5_000
         seconds = ffmpeg.duration(path, cancellation=Cancellation(20))
         assert seconds == pytest.approx(3 * 0.6, abs=0.35)
-    assert [fraction for fraction, _ in context.progressed] == [0, 1 / 3, 2 / 3]
+    assert [fraction for fraction, _ in context.progressed] == [0, 1 / 3, 2 / 3, 0.99]
 
 
 def test_a_failing_part_leaves_no_file(server: OpenAIStub, context: StubContext) -> None:
@@ -374,6 +378,24 @@ def test_a_large_file_is_split_and_joined(
     else:
         assert outputs["text"].count(" --> ") == 3
         assert "00:00:02" in outputs["text"]
+
+
+def test_a_long_file_for_a_model_that_takes_short_ones(
+    server: OpenAIStub, context: StubContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(openai_audio_transcription, "MAX_SECONDS", 2)
+    monkeypatch.setattr(openai_audio_transcription, "PART_SECONDS", 1)
+    transcribe(context, openai_stub.tone("wav", 2.5), model="whisper-1")
+    assert len(server.requests) == 1
+    transcribe(context, openai_stub.tone("wav", 2.5), model="gpt-4o-transcribe")
+    assert len(server.requests) == 4
+
+
+@pytest.mark.parametrize(("told", "shown"), [("2.95", 2.95), (None, 0.6), ("long", 0.6), (-1, 0.6)])
+def test_a_duration_that_is_no_number(server: OpenAIStub, context: StubContext, told: Any, shown: float) -> None:
+    server.script(openai_stub.reply({"text": "x", "duration": told}))
+    assert transcribe(context)["duration"] == pytest.approx(shown, abs=0.1)
+    assert context.used["seconds"] == pytest.approx(shown, abs=0.1)
 
 
 def test_a_large_file_for_a_model_without_times(
