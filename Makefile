@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip -qq --disable-pip-version-check --no-input
 # Stamps carry a checksum of what was installed, so a second start installs nothing.
 RUNTIME := $(VENV)/runtime-$(shell cksum < requirements.txt | tr -d ' ')
-DEV := $(VENV)/dev-$(shell cat requirements.txt requirements-dev.txt | cksum | tr -d ' ')
+DEV := $(VENV)/dev-$(shell cat requirements*.txt | cksum | tr -d ' ')
 # Where tools that load the settings may write.
 TOOL_ENV := DEBUG=1 DATA_DIR=build/tools
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadgroup

@@ -29,6 +29,7 @@ class Sizes:
     waiting: int = 500
     items: int = 10_000
     machines: int = 120
+    file_mebibytes: int = 512
     idle_seconds: float = 20.0
     #: PostgreSQL's idle sessions tell their transactions that much late.
     settle_seconds: float = 11.0
@@ -37,7 +38,7 @@ class Sizes:
 def quick(*, rounds: int, rows: int) -> Sizes:
     """Enough to see that everything works; the figures mean nothing."""
     small = {"throughput": 40, "latency": 10, "requests": 50, "counted": 20, "sequences": 1, "waiting": 20, "items": 50}
-    return Sizes(rounds=rounds, rows=rows, machines=8, idle_seconds=2.0, settle_seconds=1.0, **small)
+    return Sizes(rounds=rounds, rows=rows, machines=8, file_mebibytes=8, idle_seconds=2.0, settle_seconds=1.0, **small)
 
 
 class Session:

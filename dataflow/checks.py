@@ -12,6 +12,8 @@ from typing import Any
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register  # noqa: A004 - Django's name for it
 
+from executions import prices
+
 #: The first SQLite with RETURNING, which the store uses.
 _SQLITE_NEEDED = (3, 35, 0)
 _SECRET_KEY_LENGTH = 50
@@ -66,6 +68,19 @@ def check_data_dir_writable(**_: Any) -> Iterator[CheckMessage]:
             f"{location} cannot be written to.",
             hint="Set DATA_DIR to a folder of this user, or mend its permissions.",
             id="dataflow.E004",
+        )
+
+
+@register()
+def check_prices(**_: Any) -> Iterator[CheckMessage]:
+    """``E006``: costs could not be counted."""
+    try:
+        prices.read(str(settings.DATAFLOW_PRICES))
+    except ValueError as error:
+        yield Error(
+            f"The table of prices {settings.DATAFLOW_PRICES} cannot be used: {error}.",
+            hint="Mend the file, or unset DATAFLOW_PRICES; dataflow/prices.json shows what it looks like.",
+            id="dataflow.E006",
         )
 
 

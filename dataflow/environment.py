@@ -11,9 +11,10 @@ import os
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 import dj_database_url
 from cryptography.fernet import Fernet
@@ -39,6 +40,21 @@ ENVIRONMENT = (
         default="",
         help="`postgresql://user:password@host/name` or `sqlite:///path`. Empty: SQLite in `DATA_DIR`.",
         secret=True,
+    ),
+    Variable(
+        name="FILE_STORAGE",
+        default="",
+        help="`s3://BUCKET/PREFIX?region=…&endpoint=https://…` keeps files in S3. Empty: a folder in `DATA_DIR`.",
+    ),
+    Variable(
+        name="DATAFLOW_RETENTION_DAYS",
+        default="",
+        help="Days after which an execution that has ended is deleted, with its files. Empty or `0`: never.",
+    ),
+    Variable(
+        name="DATAFLOW_FILE_RETENTION_DAYS",
+        default="30",
+        help="Days after which an uploaded file goes that no execution, schedule or workflow needs. `0`: never.",
     ),
     Variable(name="WORKERS", default="2", help="Worker processes."),
     Variable(name="WORKER_THREADS", default="256", help="Tasks that one worker process runs at the same time."),
@@ -82,7 +98,22 @@ ENVIRONMENT = (
         default="",
         help="Local speech server, set by `manage.py up` when it starts one. Ignored with `DEBUG=0`.",
     ),
+    Variable(
+        name="DATAFLOW_PRICES",
+        default="",
+        help="JSON file with what models cost, like `dataflow/prices.json`, which holds unless another is given.",
+    ),
     Variable(name="FFMPEG_BINARY", default="", help="The ffmpeg to use. Empty: the one that `imageio-ffmpeg` brings."),
+    Variable(
+        name="WHISPER_MODELS",
+        default="",
+        help="Folder of speech models for `whisper.transcribe`, one folder each, named like the model.",
+    ),
+    Variable(
+        name="WHISPER_MODEL",
+        default="",
+        help="Its default model: a name or a folder. Empty: `tiny.en`, which its requirements bring.",
+    ),
     Variable(name="Q_CLUSTER", default="{}", help="JSON object that is laid over the settings of django-q2."),
     Variable(name="LOG_LEVEL", default="INFO", help="`DEBUG`, `INFO`, `WARNING` or `ERROR`."),
 )
@@ -120,6 +151,10 @@ class Environment:
         if not (value.isascii() and value.isdigit()) or not minimum <= int(value) <= maximum:
             raise _refused(name, value, hint)
         return int(value)
+
+    def days(self, name: str) -> int | None:
+        """A whole number of days; ``None`` for nothing or 0."""
+        return self.integer(name, minimum=0, maximum=36_500) or None if self.text(name) else None
 
     def choice(self, name: str, choices: tuple[str, ...]) -> str:
         """One of ``choices``, written in any case."""
@@ -167,6 +202,28 @@ class Environment:
         if not os.access(path, os.W_OK | os.X_OK):
             raise _refused("DATA_DIR", str(path), "This user may not write to it.")
         return path
+
+    def file_storage(self, *, data_dir: Path) -> dict[str, Any]:
+        """``FILE_STORAGE`` as the default entry of ``STORAGES``: S3, or a folder."""
+        url = urlsplit(self.text("FILE_STORAGE"))
+        if not url.geturl():
+            options: dict[str, Any] = {"location": str(data_dir / "files"), "file_permissions_mode": 0o600}
+            return {"BACKEND": "django.core.files.storage.FileSystemStorage", "OPTIONS": options}
+        more = dict(parse_qsl(url.query))
+        if url.scheme != "s3" or not url.hostname or more.keys() - {"region", "endpoint"}:
+            raise _refused("FILE_STORAGE", url.geturl(), "Write it like s3://bucket/prefix?region=eu-west-1.")
+        if find_spec("storages") is None or find_spec("boto3") is None:
+            raise ImproperlyConfigured("FILE_STORAGE is S3, which needs: pip install -r requirements-s3.txt")
+        options = {
+            "bucket_name": url.netloc,
+            "location": url.path.strip("/"),
+            "region_name": more.get("region"),
+            "endpoint_url": more.get("endpoint"),
+            "file_overwrite": False,
+            # What is read is kept on disk beyond that; the default is the whole file in memory.
+            "max_memory_size": 1024 * 1024,
+        }
+        return {"BACKEND": "storages.backends.s3.S3Storage", "OPTIONS": options}
 
     def secret_key(self, *, data_dir: Path, debug: bool) -> str:
         """``SECRET_KEY``. In development one is generated once and kept, readable by this user only."""

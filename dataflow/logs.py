@@ -8,6 +8,7 @@ import time
 from http import HTTPStatus
 
 from dataflow.lib.request_id import request_id
+from executions.redaction import hide_known
 
 #: The address of a hook, and that of a workflow's list of hooks, which holds no token.
 _HOOK = re.compile(r"(workflows/[\w-]+)?/hooks/[\w%-]+")
@@ -42,7 +43,11 @@ class LineFormatter(logging.Formatter):
         super().__init__("%(asctime)s %(levelname)-7s %(name)s [%(request_id)s] %(message)s", "%Y-%m-%dT%H:%M:%SZ")
         self.converter = time.gmtime
 
+    def format(self, record: logging.LogRecord) -> str:
+        """The record, without the secrets that this process came to know: a traceback may quote one."""
+        return hide_known(super().format(record))
+
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the name is logging's
         """The line itself. Control characters are escaped: what a client sent must not forge a line."""
-        line = hide_tokens(super().formatMessage(record))
+        line = hide_known(hide_tokens(super().formatMessage(record)))
         return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in line)

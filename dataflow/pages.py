@@ -1,4 +1,4 @@
-"""The overview and the catalogue of task types."""
+"""The overview."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect
 from django.templatetags.static import static
@@ -16,7 +16,6 @@ from executions.database import database_now
 from executions.engine.state import ExecutionStatus
 from executions.models import Execution, Worker
 from executions.waiting import WORKER_SILENCE
-from tasks_lib import registry
 from workflows.models import Workflow
 
 #: "Today" for a reader in any zone: the last 24 hours.
@@ -44,44 +43,6 @@ class HomeFragment(PageView):
         """304 when nothing changed."""
         context = overview()
         return self.fragment("parts/overview.html", context, etag=context["etag"])
-
-
-class TaskTypeListPage(PageView):
-    """The catalogue of task types, by category."""
-
-    here = "task-types"
-
-    def get(self, request: HttpRequest) -> HttpResponse:
-        """``?search=`` looks in names, titles and descriptions."""
-        search = request.GET.get("search", "").strip().lower()
-        found = [
-            registry.specification(task_type)
-            for task_type in registry.all()
-            if search in f"{task_type.name} {task_type.title} {task_type.description}".lower()
-        ]
-        groups: dict[str, list[dict[str, Any]]] = {}
-        for specification in found:
-            groups.setdefault(specification["category"], []).append(specification)
-        return self.render("task_types/list.html", {"groups": groups, "search": search})
-
-
-class TaskTypePage(PageView):
-    """One task type: inputs, outputs, an example."""
-
-    here = "task-types"
-
-    def get(self, request: HttpRequest, name: str) -> HttpResponse:
-        """Under its name or any other spelling."""
-        task_type = registry.get(name)
-        if task_type is None:
-            raise Http404(f"There is no task type {name}.")
-        specification = registry.specification(task_type)
-        example = {
-            "name": task_type.name.rpartition(".")[2],
-            "type": task_type.name,
-            "inputs": specification["example"],
-        }
-        return self.render("task_types/type.html", {"type": specification, "example": example})
 
 
 def favicon(_request: HttpRequest) -> HttpResponse:

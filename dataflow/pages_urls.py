@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from django.urls import URLPattern, re_path
 
+from dataflow.catalogue import TryPage
 from dataflow.pages import HomeFragment, HomePage, favicon
 from executions.pages import (
     CancelPage,
@@ -16,6 +17,7 @@ from executions.pages import (
     RunPage,
     ValuePage,
 )
+from executions.secret_pages import DeletePage
 from executions.triggers.pages import HookActionPage, ScheduleActionPage
 from executions.verb_pages import BulkPage, DecisionPage, ItemsPage, OpenPage, RerunPage, ResumePage
 from workflows.pages import ArchivePage, EditPage, RestorePage
@@ -30,6 +32,7 @@ urlpatterns: list[URLPattern] = [
     re_path(r"^workflows/new/?$", EditPage.as_view(), name="page-new"),
     re_path(rf"^workflows/{_WORKFLOW}/edit/?$", EditPage.as_view(), name="page-edit"),
     re_path(rf"^workflows/{_WORKFLOW}/run/?$", RunPage.as_view(), name="page-run"),
+    re_path(r"^task-types/(?P<name>[A-Za-z0-9._-]{1,100})/try/?$", TryPage.as_view(), name="page-try"),
     re_path(r"^pages/overview/?$", HomeFragment.as_view(), name="page-overview-fragment"),
     re_path(r"^pages/executions/?$", ExecutionListFragment.as_view(), name="page-executions-fragment"),
     re_path(
@@ -50,6 +53,11 @@ urlpatterns: list[URLPattern] = [
         r"^pages/deliveries/(?P<delivery_id>msg-[a-z0-9]{1,36})/redeliver/?$",
         RedeliverPage.as_view(),
         name="page-redeliver",
+    ),
+    re_path(
+        r"^pages/(?P<what>secrets|connections)/(?P<name>[A-Za-z0-9_.-]{1,200})/delete/?$",
+        DeletePage.as_view(),
+        name="page-stored-delete",
     ),
     re_path(rf"^pages/workflows/{_WORKFLOW}/archive/?$", ArchivePage.as_view(), name="page-archive"),
     re_path(

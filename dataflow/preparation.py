@@ -1,4 +1,4 @@
-"""What an installation needs before its first process starts: tables, static files, and on the first start examples."""
+"""What an installation needs before its first process starts: tables, static and sample files, at first examples."""
 
 from __future__ import annotations
 
@@ -21,7 +21,9 @@ from django.core.management.base import CommandError
 from django.db import OperationalError, connection, transaction
 from django.db.migrations.executor import MigrationExecutor
 
+from executions.samples import SAMPLE_WORKFLOWS, keep_samples
 from workflows import services
+from workflows.models import Workflow
 
 EXAMPLES = Path(settings.BASE_DIR) / "examples"
 #: The example that the first start executes.
@@ -39,7 +41,7 @@ class FirstStart:
 
 
 def prepare() -> FirstStart | None:
-    """Bring tables and static files up to date; fill a new database. ``None`` when it was not new.
+    """Bring tables, static files and sample files up to date; fill a new database. ``None`` when it was not new.
 
     Several processes may do this at the same time: one works, the others wait. ``CommandError`` says what is missing.
     """
@@ -48,6 +50,7 @@ def prepare() -> FirstStart | None:
             call_command("migrate", interactive=False, verbosity=0)
         if not settings.DEBUG:
             collect_static()
+        keep_samples()
         return _fill_new_database()
 
 
@@ -91,12 +94,18 @@ def _fill_new_database() -> FirstStart | None:
         if users.exists():
             return None
         workflows = {
-            name: services.create_workflow(document=document).workflow.id
+            name: services.create_workflow(document=document, workflow_id=_sample_id(name)).workflow.id
             for name, document in example_documents().items()
         }
         password = secrets.token_urlsafe(12)
         users.create_superuser("admin", password=password)
     return FirstStart(password=password, workflows=workflows)
+
+
+def _sample_id(name: str) -> str | None:
+    """The id that an example must have, unless an earlier life of this database left it taken."""
+    wanted = SAMPLE_WORKFLOWS.get(name)
+    return None if Workflow.objects.filter(pk=wanted).exists() else wanted
 
 
 @contextlib.contextmanager

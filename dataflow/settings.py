@@ -30,6 +30,8 @@ OPENAI_BASE_URL = env.url("OPENAI_BASE_URL")
 #: Where the local voice speaks the OpenAI protocol; empty in production, whatever the environment says.
 DATAFLOW_LOCAL_VOICE_URL = env.url("DATAFLOW_LOCAL_VOICE_URL") if DEBUG else ""
 DATAFLOW_ALLOWED_PRIVATE_HOSTS = env.items("DATAFLOW_ALLOWED_PRIVATE_HOSTS")
+#: The table of what models cost.
+DATAFLOW_PRICES = env.text("DATAFLOW_PRICES") or str(BASE_DIR / "dataflow" / "prices.json")
 
 # --- application ----------------------------------------------------------------------------------------------
 INSTALLED_APPS = [
@@ -52,6 +54,7 @@ MIDDLEWARE = [
     "dataflow.middleware.RequestIdMiddleware",
     "dataflow.middleware.ProxyMiddleware",
     "dataflow.middleware.RefusalMiddleware",
+    "executions.uploads.UploadsMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "dataflow.middleware.PagePolicyMiddleware",
@@ -93,16 +96,19 @@ DATA_UPLOAD_MAX_MEMORY_SIZE = 10 * 1024 * 1024
 # --- database and files ---------------------------------------------------------------------------------------
 DATABASES = {"default": env.database(data_dir=DATA_DIR)}
 STORAGES = {
-    "default": {
-        "BACKEND": "django.core.files.storage.FileSystemStorage",
-        "OPTIONS": {"location": str(DATA_DIR / "files"), "file_permissions_mode": 0o600},
-    },
+    "default": env.file_storage(data_dir=DATA_DIR),
     "staticfiles": {
         "BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"
         if DEBUG
         else "whitenoise.storage.CompressedManifestStaticFilesStorage"
     },
 }
+#: Files on their way into the storage: on its disk, so that they are moved and not copied.
+FILE_UPLOAD_TEMP_DIR = DATA_DIR / "incoming"
+FILE_UPLOAD_TEMP_DIR.mkdir(mode=0o700, exist_ok=True)
+FILE_UPLOAD_HANDLERS = ["executions.uploads.SpoolingHandler"]
+DATAFLOW_RETENTION_DAYS = env.days("DATAFLOW_RETENTION_DAYS")
+DATAFLOW_FILE_RETENTION_DAYS = env.days("DATAFLOW_FILE_RETENTION_DAYS")
 STATIC_URL = "/static/"
 STATIC_ROOT = DATA_DIR / "static"
 STATICFILES_DIRS = [BASE_DIR / "static"]

@@ -8,7 +8,7 @@ from django.shortcuts import render
 from django.urls import URLPattern, URLResolver, include, path, re_path
 from django.views.decorators.csrf import csrf_exempt
 
-from dataflow import pages as site_pages
+from dataflow import catalogue
 from dataflow.api import errors
 from dataflow.api.negotiation import by_accept, wants_page
 from dataflow.health import HealthView, ReadyView
@@ -17,6 +17,7 @@ from dataflow.task_types import TaskTypesView, TaskTypeView
 from executions import api as executions
 from executions import log_api as logs
 from executions import pages as execution_pages
+from executions import secret_api, secret_pages
 from executions import verbs_api as verbs
 from executions.triggers import api as triggers
 from executions.triggers import pages as trigger_pages
@@ -43,8 +44,12 @@ _SHARED = (
     (rf"{_WORKFLOW}/schedules", triggers.SchedulesView, trigger_pages.SchedulesPage),
     (rf"{_WORKFLOW}/hooks", triggers.HooksView, trigger_pages.HooksPage),
     (r"executions", executions.AllExecutionsView, execution_pages.ExecutionListPage),
-    (r"task-types", TaskTypesView, site_pages.TaskTypeListPage),
-    (r"task-types/(?P<name>[A-Za-z0-9._-]{1,100})", TaskTypeView, site_pages.TaskTypePage),
+    (r"secrets", secret_api.SecretsView, secret_pages.SecretsPage),
+    (r"secrets/(?P<name>[A-Za-z0-9_.-]{1,200})", secret_api.SecretView, secret_pages.SecretPage),
+    (r"connections", secret_api.ConnectionsView, secret_pages.ConnectionsPage),
+    (r"connections/(?P<name>[A-Za-z0-9_.-]{1,200})", secret_api.ConnectionView, secret_pages.ConnectionPage),
+    (r"task-types", TaskTypesView, catalogue.TaskTypeListPage),
+    (r"task-types/(?P<name>[A-Za-z0-9._-]{1,100})", TaskTypeView, catalogue.TaskTypePage),
 )
 
 #: Addresses that only programs use.

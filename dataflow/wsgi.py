@@ -9,6 +9,8 @@ from typing import Any
 from django.core.wsgi import get_wsgi_application
 from django.db import connections
 
+from dataflow.request_body import WholeBody
+
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "dataflow.settings")
 
 #: PostgreSQL connections of one web process: as many requests use the database at a time. Those that wait for an
@@ -21,6 +23,7 @@ _django = get_wsgi_application()
 
 def application(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
     """Answer a request. What is no stream is given whole, with its connection back in the pool before it is sent."""
+    environ["wsgi.input"] = WholeBody.of(environ)
     response: Any = _django(environ, start_response)
     if response.streaming:
         streamed: Iterable[bytes] = response

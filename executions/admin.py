@@ -15,17 +15,21 @@ from dataflow.api.admin import ActionAdmin, ModelAdmin, ReadOnlyAdmin, ReadOnlyI
 from dataflow.lib.errors import ApiProblem
 from executions import (
     queue_admin,  # noqa: F401 - importing it replaces the pages of django-q2
+    secret_admin,  # noqa: F401 - importing it registers its models
     services,
     signing,
     vault,
     verbs,
 )
+from executions.hidden import mask_of, shown_inputs
 from executions.models import (
     Attempt,
+    Blob,
     Delivery,
     DeliveryAttempt,
     Event,
     Execution,
+    FileUse,
     IdempotencyKey,
     SigningSecret,
     StoredFile,
@@ -91,8 +95,9 @@ class ExecutionAdmin(ActionAdmin):
     )  # fmt: skip
     inlines = [TaskRunInline, DeliveryInline]
     actions = ["cancel", "resume", "rerun"]
-    shown_labels, shown_inputs = staticmethod(shown_json("labels")), staticmethod(shown_json("inputs"))
-    shown_outputs, shown_error = staticmethod(shown_json("outputs")), staticmethod(shown_json("error"))
+    shown_labels, shown_inputs = staticmethod(shown_json("labels")), staticmethod(shown_json("inputs", shown_inputs))
+    shown_outputs = staticmethod(shown_json("outputs", lambda row: mask_of(row).value(row.outputs)))
+    shown_error = staticmethod(shown_json("error"))
 
     @admin.display(description="page")
     def page(self, execution: Execution) -> SafeString:
@@ -141,7 +146,8 @@ class TaskRunAdmin(ReadOnlyAdmin):
         "progress_message", "shown_inputs", "shown_outputs", "shown_error", "shown_usage", "shown_log",
     )  # fmt: skip
     inlines = [AttemptInline]
-    shown_inputs, shown_outputs = staticmethod(shown_json("inputs")), staticmethod(shown_json("outputs"))
+    shown_inputs = staticmethod(shown_json("inputs"))
+    shown_outputs = staticmethod(shown_json("outputs", lambda row: mask_of(row.execution).value(row.outputs)))
     shown_error, shown_usage = staticmethod(shown_json("error")), staticmethod(shown_json("usage"))
     shown_log = staticmethod(shown_json("log"))
 
@@ -210,7 +216,7 @@ class StoredFileAdmin(ReadOnlyAdmin):
 
     list_display = ["name", "id", "content_type", "size", "execution", "task", "created_at", "content_link"]
     list_filter = ["content_type", "created_at"]
-    search_fields = ["id", "name", "sha256", "execution__id"]
+    search_fields = ["id", "name", "blob__sha256", "execution__id"]
     fields = readonly_fields = (
         "id", "name", "content_type", "size", "sha256", "execution", "task", "created_at", "shown_metadata",
         "content_link",
@@ -221,6 +227,25 @@ class StoredFileAdmin(ReadOnlyAdmin):
     def content_link(self, stored: StoredFile) -> SafeString:
         """By the address that serves it safely."""
         return format_html('<a href="/files/{}/content">download</a>', stored.pk)
+
+
+@admin.register(Blob)
+class BlobAdmin(ReadOnlyAdmin):
+    """Contents, each kept once however many files have it."""
+
+    list_display = ["sha256", "size", "name", "created_at", "used_at"]
+    search_fields = ["sha256", "name", "files__id"]
+    fields = readonly_fields = ("sha256", "size", "name", "created_at", "used_at")
+
+
+@admin.register(FileUse)
+class FileUseAdmin(ReadOnlyAdmin):
+    """Which executions need which files that they did not make."""
+
+    list_display = ["file", "execution"]
+    list_select_related = ["file", "execution"]
+    search_fields = ["file__id", "execution__id"]
+    fields = readonly_fields = ("file", "execution")
 
 
 @admin.register(Worker)

@@ -162,7 +162,7 @@ def get_execution(workflow_id: str, execution_id: str) -> Execution:
 
 def get_file(file_id: str) -> StoredFile:
     """A stored file. Raises ``ApiProblem`` 404."""
-    found = StoredFile.objects.select_related("execution").filter(pk=file_id).first()
+    found = StoredFile.objects.select_related("execution", "blob").filter(pk=file_id).first()
     if found is None:
         raise not_found("file", file_id)
     return found

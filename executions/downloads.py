@@ -17,7 +17,7 @@ from executions.models import StoredFile
 #: Types that a page may show in place. Everything else is offered as a download.
 SHOWN_IN_PLACE = re.compile(r"(audio|video)/[\w.+-]+|image/(png|jpeg|gif|webp|avif)|text/plain|application/json")
 #: Never sent as what they claim to be: a browser would run them.
-_ACTIVE = re.compile(r"(text/html|image/svg|application/xhtml|(text|application)/xml|.*javascript)", re.IGNORECASE)
+_ACTIVE = re.compile(r"(text/html|image/svg|.*[/+]xml|.*(java|ecma|vb)script|multipart/|message/)", re.IGNORECASE)
 _RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")
 _CHUNK = 64 * 1024
 
@@ -63,7 +63,7 @@ def _part(stored: StoredFile, start: int, end: int) -> HttpResponse | StreamingH
 
 def _streamed(stored: StoredFile, start: int, length: int, *, status: int) -> StreamingHttpResponse:
     try:
-        content: IO[bytes] = default_storage.open(str(stored.content.name), "rb")
+        content: IO[bytes] = default_storage.open(stored.blob.name, "rb")
     except FileNotFoundError as error:
         raise not_found("content of file", stored.pk) from error
     content.seek(start)

@@ -49,13 +49,22 @@ class RerunForm(RunForm):
             choices=choices,
             required=False,
         )
+        for declared in self.inputs:
+            if declared.get("sensitive"):
+                field = self.fields[f"input_{declared['name']}"]
+                field.help_text = f"{field.help_text} Empty: the same as before.".strip()
+                field.widget.attrs.pop("required", None)
         self.fields["version"].initial = version
         self.fields["webhook_url"].help_text = "Another address than that of the first run, if it is to be another."
 
     def changed_values(self) -> dict[str, Any]:
-        """Every input of the version: what was left empty is null, so that it is not taken from the source."""
+        """Every input of the version: what was left empty is null, so that it is not taken from the source.
+
+        But a sensitive one, which is not filled in, is.
+        """
         given = self.values()
-        return {declared["name"]: given.get(declared["name"]) for declared in self.inputs}
+        names = (one["name"] for one in self.inputs if one["name"] in given or not one.get("sensitive"))
+        return {name: given.get(name) for name in names}
 
     def _field_at(self, pointer: str) -> str | None:
         return "from_task" if pointer == "/from_task" else super()._field_at(pointer)

@@ -22,6 +22,7 @@ from dataflow.api.pagination import DEFAULT_LIMIT, MAX_LIMIT, bad_parameter, nex
 from dataflow.lib.errors import ApiProblem, not_found
 from executions.api import get_execution
 from executions.engine.state import ExecutionStatus
+from executions.hidden import mask_of
 from executions.models import Event, Execution, TaskRun
 from executions.present import describe_event, describe_item
 from executions.waiters import ENDS
@@ -80,9 +81,9 @@ class ItemsView(APIView):
             execution=execution, position=position, item__gte=_number(request, "cursor")
         ).order_by("item")
         items = list(begun[: limit + 1])
-        following = str(items[limit].item) if len(items) > limit else None
+        following, mask = str(items[limit].item) if len(items) > limit else None, mask_of(execution)
         return Response(
-            {"items": [describe_item(run) for run in items[:limit]], "next_cursor": following},
+            {"items": [describe_item(run, mask) for run in items[:limit]], "next_cursor": following},
             headers=next_link(request.path, request.query_params, following),
         )
 

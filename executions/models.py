@@ -5,8 +5,6 @@ Only ``executions/store.py`` changes executions and task runs (and ``deliveries.
 
 from __future__ import annotations
 
-from typing import Any
-
 from django.conf import settings
 from django.db import models
 
@@ -27,11 +25,6 @@ def _choices(kind: type[ExecutionStatus | TaskStatus]) -> list[tuple[str, str]]:
 def new_execution_id() -> str:
     """A new ``we-…`` id."""
     return new_id("we")
-
-
-def new_file_id() -> str:
-    """A new ``fl-…`` id."""
-    return new_id("fl")
 
 
 def new_delivery_id() -> str:
@@ -207,6 +200,8 @@ class Attempt(models.Model):
     worker = models.CharField(max_length=100, blank=True)
     started_at = models.DateTimeField(null=True)
     ended_at = models.DateTimeField()
+    #: Whether it did its part, and the task went on from what it left.
+    went_on = models.BooleanField(default=False, db_default=False)
     inputs = JsonField(null=True)
     error = JsonField(null=True)
     usage = JsonField(default=dict)
@@ -305,41 +300,6 @@ class DeliveryAttempt(models.Model):
         return f"{self.delivery_id} try {self.number}"
 
 
-class StoredFile(models.Model):
-    """A file given by a caller or made by a task. Its name is data, never a path."""
-
-    id = models.CharField(primary_key=True, max_length=40, default=new_file_id, editable=False)
-    name = models.CharField(max_length=255)
-    content_type = models.CharField(max_length=255)
-    size = models.PositiveBigIntegerField()
-    sha256 = models.CharField(max_length=64)
-    content = models.FileField(max_length=200)
-    metadata = JsonField(default=dict)
-    execution = models.ForeignKey(Execution, null=True, blank=True, on_delete=models.SET_NULL, related_name="files")
-    task = models.CharField(max_length=80, blank=True)
-    created_at = models.DateTimeField(db_default=DatabaseNow())
-
-    class Meta:
-        """Newest first."""
-
-        ordering = ["-created_at", "-id"]
-        verbose_name = "file"
-
-    def __str__(self) -> str:
-        return f"{self.name} ({self.id})"
-
-    def as_value(self) -> dict[str, Any]:
-        """The ``file`` value that workflows pass on (1-definition.md, Types)."""
-        return {
-            "file_id": self.id,
-            "name": self.name,
-            "content_type": self.content_type,
-            "size": self.size,
-            "sha256": self.sha256,
-            "url": f"/files/{self.id}/content",
-        }
-
-
 class Worker(models.Model):
     """A worker process and its last sign of life."""
 
@@ -391,4 +351,32 @@ class IdempotencyKey(models.Model):
 
 
 # At the end: they refer to executions. Django finds the models of an app here.
-from executions.trigger_models import Hook, Schedule  # noqa: E402, F401
+from executions.file_models import Blob, FileUse, StoredFile, new_file_id  # noqa: E402
+from executions.secret_models import Connection, Secret  # noqa: E402
+from executions.trigger_models import Hook, Schedule  # noqa: E402
+
+__all__ = [
+    "ALIVE",
+    "UNENDED",
+    "Attempt",
+    "Blob",
+    "Connection",
+    "Delivery",
+    "DeliveryAttempt",
+    "DeliveryStatus",
+    "Event",
+    "Execution",
+    "ExecutionQuerySet",
+    "FileUse",
+    "Hook",
+    "IdempotencyKey",
+    "Schedule",
+    "Secret",
+    "SigningSecret",
+    "StoredFile",
+    "TaskRun",
+    "Worker",
+    "new_delivery_id",
+    "new_execution_id",
+    "new_file_id",
+]

@@ -9,7 +9,7 @@ from functools import cache
 from django.conf import settings
 
 from dataflow.lib.egress import Egress
-from executions import vault
+from executions import secret_store, vault
 from executions.models import Execution
 
 OPENAI_KEY = "OPENAI_API_KEY"
@@ -37,9 +37,13 @@ class Provider:
 
 
 def provider_for(own_key: str | None) -> Provider:
-    """As the installation sets it; the local voice where there is neither a key nor another server."""
+    """As the installation sets it; the local voice where there is neither a key nor another server.
+
+    The key is the execution's own, else the secret, else that of the environment. Raises
+    ``TaskError('authentication')`` where the secret cannot be opened.
+    """
     base_url = str(settings.OPENAI_BASE_URL) or None
-    key = own_key or str(settings.OPENAI_API_KEY) or None
+    key = own_key or secret_store.fresh_value_of(OPENAI_KEY) or str(settings.OPENAI_API_KEY) or None
     if base_url is None and key is None and has_local_voice():
         return Provider(base_url=str(settings.DATAFLOW_LOCAL_VOICE_URL), key=LOCAL_VOICE_KEY, is_local_voice=True)
     return Provider(base_url=base_url, key=key)

@@ -15,6 +15,7 @@ from dataflow.lib.errors import ApiProblem
 from dataflow.lib.fields import dump_json
 from executions import services
 from executions.engine.state import ExecutionStatus
+from executions.hidden import fillable, shown_inputs
 from executions.models import Delivery, Execution, ExecutionQuerySet
 from executions.parts import Part, changed_since, etag_of, parts_of, poll_every, stamp_of
 from executions.present import describe_execution
@@ -91,7 +92,8 @@ class ExecutionPage(ExecutionPageView):
             "status_part": parts[0],
             "outputs_part": parts[1],
             "timeline_part": parts[2],
-            "task_parts": parts[3:-1],
+            "task_parts": parts[3:-2],
+            "usage_part": parts[-2],
             "deliveries_part": parts[-1],
             "call": start_call(request, execution),
         }
@@ -127,7 +129,8 @@ class RunPage(ExecutionPageView):
         workflow = workflow_or_404(workflow_id)
         source = request.GET.get("from", "")
         before = execution_or_404(source, workflow_id) if source else None
-        form = RunForm(_inputs(workflow), values=before.inputs if before else None)
+        values = fillable(before, workflow.current().pk) if before else None
+        form = RunForm(_inputs(workflow), values=values)
         return self._page(workflow, form, before=before)
 
     def post(self, request: HttpRequest, workflow_id: str) -> HttpResponse:
@@ -196,15 +199,21 @@ class ValuePage(ExecutionPageView):
         )
 
 
-def start(request: HttpRequest, workflow: Workflow, form: RunForm) -> Execution:
-    """Store the files of a run form and start the execution. Raises ``ApiProblem``."""
+def stored_inputs(form: RunForm) -> dict[str, Any]:
+    """The inputs of a run form, its files stored. Raises ``ApiProblem`` for one that is too large."""
     given = form.values()
     uploads = {name: services.save_upload(upload=value) for name, value in given.items() if is_upload(value)}
-    inputs = given | {name: {"file_id": stored.pk} for name, stored in uploads.items()}
+    return given | {name: {"file_id": stored.pk} for name, stored in uploads.items()}
+
+
+def start(
+    request: HttpRequest, workflow: Workflow, form: RunForm, inputs: Mapping[str, Any] | None = None
+) -> Execution:
+    """Start the execution of a run form; its inputs are stored first unless they were. Raises ``ApiProblem``."""
     webhook_url = form.cleaned_data["webhook_url"]
     return services.start_execution(
         workflow=workflow,
-        inputs=inputs,
+        inputs=stored_inputs(form) if inputs is None else dict(inputs),
         monitoring={"webhook_url": webhook_url} if webhook_url else None,
         openai_key=form.cleaned_data["openai_key"] or None,
         user=request.user,
@@ -215,7 +224,7 @@ def start(request: HttpRequest, workflow: Workflow, form: RunForm) -> Execution:
 def start_call(request: HttpRequest, execution: Execution) -> str:
     """The curl calls that start such an execution and read this one."""
     base = request.build_absolute_uri(f"/workflows/{execution.workflow_id}/executions")
-    given = {name: value for name, value in execution.inputs.items() if value is not None}
+    given = {name: value for name, value in shown_inputs(execution).items() if value is not None}
     body = dump_json({"inputs": given})
     shown = body if len(body) <= 4096 else '{"inputs": …}'
     start_it = f"curl -X POST {base} \\\n  -H 'Content-Type: application/json' \\\n  -d {shell_quoted(shown)}"

@@ -19,9 +19,12 @@ from executions.advice import advice_for
 from executions.database import database_now
 from executions.definitions import DefinitionBroken, definition_of
 from executions.engine.state import ExecutionStatus, TaskStatus
+from executions.hidden import mask_of
 from executions.models import UNENDED, Delivery, DeliveryStatus, Execution, StoredFile, TaskRun
 from executions.present import has_live_worker
+from executions.prices import current as current_prices
 from executions.timeline import timeline_of
+from executions.usage_table import dollars, shown_usage
 
 _DIGEST_LENGTH = 8
 #: Tasks and items that wait, and approvals, which a page tells one by one.
@@ -50,6 +53,7 @@ def parts_of(execution: Execution, described: Mapping[str, Any]) -> list[Part]:
         _part("part-outputs", "executions/parts/outputs.html", _outputs(execution, described, files)),
         _timeline(execution, described),
         *_tasks(execution, described, files, waits),
+        _part("part-usage", "executions/parts/usage.html", shown_usage(described["usage"], current_prices().as_of)),
         _part(
             "part-deliveries",
             "executions/parts/deliveries.html",
@@ -118,7 +122,8 @@ def _waits(execution: Execution, described: Mapping[str, Any]) -> dict[str, Mapp
     if not under_way or ExecutionStatus(execution.status).ended:
         return {}
     found = TaskRun.objects.filter(execution=execution, status=TaskStatus.WAITING).order_by("position", "item")
-    return {name: waiting or {} for name, waiting in found.values_list("name", "waiting")[:_MAX_WAITS]}
+    mask = mask_of(execution)
+    return {name: mask.value(waiting or {}) for name, waiting in found.values_list("name", "waiting")[:_MAX_WAITS]}
 
 
 def _asked(waits: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -222,6 +227,7 @@ def _tasks(
             "defaults": [{"name": name, "value": sent[name]} for name in sent if name not in written],
             "outputs": outputs,
             "tries": _told_tries(task),
+            "cost": dollars(task["cost"]),
             "files": files,
             "open": task["status"] == "FAILED" or waiting.get("for") == "approval",
             "execution_id": execution.pk,

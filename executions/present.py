@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from itertools import chain
 from typing import Any
 
 from executions.definitions import DefinitionBroken, definition_of
 from executions.engine.outcomes import shown_error
 from executions.engine.state import ExecutionStatus, TaskStatus
 from executions.files import shown_outputs
+from executions.hidden import mask_of, shown_inputs
 from executions.models import Attempt, Delivery, DeliveryStatus, Event, Execution, TaskRun, Worker
+from executions.prices import current as current_prices
 from executions.reading import read
+from executions.redaction import NOTHING, Redactor
+from executions.usage import summed, total_cost
 from executions.waiting import WORKER_SILENCE, actions, waiting_for
 
 #: The columns that a list shows: not the large ones.
@@ -41,11 +46,14 @@ def describe_execution(execution: Execution) -> dict[str, Any]:
     """An execution with everything that is known of its tasks, in the order of its definition."""
     runs = {run.name: run for run in read(TaskRun, _OF_EXECUTION, [execution.id])}
     attempts = _attempts_of(runs.values())
-    known = _tasks_of(execution, runs)
+    used, prices = _used(execution, runs, attempts), current_prices()
+    known, mask = _tasks_of(execution, runs), mask_of(execution)
     tasks = [
-        _describe_task(place, name, kind, runs.get(name), execution, attempts)
+        _describe_task(place, name, kind, runs.get(name), execution, attempts, mask)
         for place, (name, kind) in enumerate(known)
     ]
+    for task in tasks:
+        task["cost"] = total_cost(used.get(task["name"], ()), prices)
     places = {name: place for place, (name, _) in enumerate(known)}
     place = places.get((execution.error or {}).get("task") or "")
     return (
@@ -53,14 +61,14 @@ def describe_execution(execution: Execution) -> dict[str, Any]:
         | {
             "title": execution.title,
             "tasks": tasks,
-            "inputs": execution.inputs,
-            "outputs": shown_outputs(execution.outputs, execution.stored),
+            "inputs": shown_inputs(execution, mask),
+            "outputs": mask.value(shown_outputs(execution.outputs, execution.stored)),
         }
         | _facts(execution, place)
         | {
-            "usage": _summed(run.usage for run in runs.values()),
+            "usage": mask.value(summed(chain.from_iterable(used.values()), prices)),
             "deliveries": describe_deliveries(execution),
-            "waiting_for": waiting_for(execution, runs),
+            "waiting_for": _masked_wait(waiting_for(execution, runs), mask),
             "actions": actions(execution, runs),
         }
     )
@@ -86,8 +94,8 @@ def _facts(execution: Execution, place: int | None = None) -> dict[str, Any]:
     }
 
 
-def describe_item(run: TaskRun) -> dict[str, Any]:
-    """One item of a ``for_each`` task."""
+def describe_item(run: TaskRun, mask: Redactor = NOTHING) -> dict[str, Any]:
+    """One item of a ``for_each`` task. ``mask`` is that of its execution (``hidden.mask_of``)."""
     return {
         "index": run.item,
         "status": run.status,
@@ -98,7 +106,7 @@ def describe_item(run: TaskRun) -> dict[str, Any]:
         "duration": _seconds(run.started_at, run.completed_at),
         "due_at": run.due_at,
         "inputs": run.inputs,
-        "outputs": shown_outputs(run.outputs, run.stored),
+        "outputs": mask.value(shown_outputs(run.outputs, run.stored)),
         "error": shown_error(run.error, run.position),
         "usage": run.usage,
         **({"child": run.child} if run.child else {}),
@@ -186,6 +194,7 @@ def _describe_task(
     run: TaskRun | None,
     execution: Execution,
     attempts: Mapping[int, Sequence[Attempt]],
+    mask: Redactor,
 ) -> dict[str, Any]:
     if run is None:
         # No row is made before there is something to say: an ended execution left it out.
@@ -204,7 +213,7 @@ def _describe_task(
         "duration": _seconds(run.started_at, run.completed_at),
         "due_at": run.due_at,
         "inputs": run.inputs,
-        "outputs": shown_outputs(run.outputs, run.stored),
+        "outputs": mask.value(shown_outputs(run.outputs, run.stored)),
         "error": shown_error(run.error, place),
         "usage": run.usage,
         "log": run.log,
@@ -225,12 +234,20 @@ _NOTHING: dict[str, Any] = {
 }  # fmt: skip
 
 
+def _masked_wait(wait: dict[str, Any] | None, mask: Redactor) -> dict[str, Any] | None:
+    """Why nothing happens; the question of an approval may hold a sensitive value."""
+    if not mask or wait is None:
+        return wait
+    told = {name: mask.told(wait[name]) for name in ("detail",) if name in wait}
+    return wait | told | ({"all": [_masked_wait(one, mask) for one in wait["all"]]} if "all" in wait else {})
+
+
 def _describe_attempt(attempt: Attempt, place: int) -> dict[str, Any]:
     return {
         "number": attempt.number,
         "type": attempt.type,
         "worker": attempt.worker,
-        "status": TaskStatus.FAILED if attempt.error else TaskStatus.CANCELLED,
+        "status": _status_of(attempt),
         "started_at": attempt.started_at,
         "completed_at": attempt.ended_at,
         "inputs": attempt.inputs,
@@ -238,6 +255,12 @@ def _describe_attempt(attempt: Attempt, place: int) -> dict[str, Any]:
         "usage": attempt.usage,
         "log": attempt.log,
     }
+
+
+def _status_of(attempt: Attempt) -> TaskStatus:
+    if attempt.went_on:
+        return TaskStatus.COMPLETED
+    return TaskStatus.FAILED if attempt.error else TaskStatus.CANCELLED
 
 
 def _current_attempt(run: TaskRun) -> list[dict[str, Any]]:
@@ -260,14 +283,23 @@ def _current_attempt(run: TaskRun) -> list[dict[str, Any]]:
     ]
 
 
-def _summed(usages: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """The amounts of all tasks together; what is not a number is left to the tasks."""
-    total: dict[str, Any] = {}
-    for usage in usages:
-        for name, amount in usage.items():
-            if isinstance(amount, int | float) and not isinstance(amount, bool):
-                total[name] = total.get(name, 0) + amount
-    return total
+def _used(
+    execution: Execution, runs: Mapping[str, TaskRun], attempts: Mapping[int, Sequence[Attempt]]
+) -> dict[str, list[Mapping[str, Any]]]:
+    """What every try of each task used, those that failed and those of items too: all are paid."""
+    used = {
+        name: [attempt.usage for attempt in attempts.get(run.pk, ())]
+        + ([run.usage] if run.status == TaskStatus.COMPLETED else [])
+        for name, run in runs.items()
+    }
+    # What is not in the answer is not read for it: two queries, and only where a task has items.
+    if any(run.items is not None for run in runs.values()):
+        items = TaskRun.objects.filter(execution=execution, item__isnull=False).exclude(usage={})
+        ended = items.filter(status=TaskStatus.COMPLETED).values_list("name", "usage")
+        tries = Attempt.objects.filter(task_run__execution=execution, task_run__item__isnull=False).exclude(usage={})
+        for name, usage in [*ended, *tries.values_list("task_run__name", "usage")]:
+            used.setdefault(name.partition("[")[0], []).append(usage)
+    return used
 
 
 def _seconds(start: datetime | None, end: datetime | None) -> float | None:

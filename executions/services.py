@@ -10,17 +10,17 @@ from django.core.files.uploadedfile import UploadedFile
 from django.db import IntegrityError, connection
 from django.db.models import Q
 
-from dataflow.lib.errors import ApiProblem, Problem, TaskError, conflict, invalid, not_found
+from dataflow.lib.errors import ApiProblem, Problem, conflict, invalid, not_found
 from dataflow.lib.failpoints import failpoint
-from executions import database, files, store
+from executions import blobs, database, files, store
 from executions.definitions import DefinitionBroken, definition_of
 from executions.deliveries import redeliver
 from executions.engine.state import ExecutionStatus
 from executions.models import Execution, IdempotencyKey, StoredFile
-from executions.outside import OPENAI_KEY, Provider, provider_for
+from executions.needs import require as require_needs
 from executions.start_options import StartOptions, check_options
 from executions.starting import Frozen, build_row, frozen_version, sealed
-from tasks_lib import registry
+from executions.uploads import Upload
 from workflows.definition import (
     Definition,
     ExpressionError,
@@ -34,7 +34,6 @@ from workflows.services import Actor, stored_user
 
 __all__ = ["cancel_execution", "redeliver", "save_upload", "sealed", "start_execution"]
 
-UNKNOWN_TYPE = "application/octet-stream"
 MAX_KEY_CHARACTERS = 255
 _KEY_LIFE = timedelta(hours=24)
 _NOT_STARTED = "The execution was not started: its request is not valid."
@@ -106,7 +105,7 @@ def new_execution(  # noqa: PLR0913 - as above
     definition = definition_for(frozen)
     options, problems = check_options(priority=priority, delay=delay, start_at=start_at)
     values = _checked(definition, inputs, monitoring, labels, problems)
-    require_keys(definition, openai_key)
+    require_needs(definition, openai_key, values)
     try:
         row = build_row(
             frozen,
@@ -137,24 +136,18 @@ def cancel_execution(*, execution: Execution, reason: str = "", user: Actor = No
 
 
 def save_upload(*, upload: UploadedFile[bytes]) -> StoredFile:
-    """Keep an uploaded file, as a stream. Raises ``ApiProblem`` 413 over 512 MiB."""
-    name = upload.name or "file"
-    content_type = upload.content_type or UNKNOWN_TYPE
-    if content_type == UNKNOWN_TYPE or not (content_type.isascii() and content_type.isprintable()):
-        content_type = files.guess_type(name)
-    try:
-        with files.creating(name, content_type) as writer:
-            for chunk in upload.chunks():
-                writer.write(chunk)
-    except TaskError as error:
-        raise ApiProblem(status=413, code=error.code, title="Content too large", detail=error.message) from error
-    return StoredFile.objects.get(pk=writer.value["file_id"])
+    """Keep an uploaded file, which is on the disk already. Raises ``ApiProblem`` 413 over 512 MiB."""
+    if not isinstance(upload, Upload):
+        raise TypeError(f"FILE_UPLOAD_HANDLERS must be SpoolingHandler alone; another one gave {type(upload)}.")
+    if (upload.size or 0) > files.MAX_BYTES:
+        detail = f"A file may have at most {files.MAX_BYTES // 1024 // 1024} MiB."
+        raise ApiProblem(status=413, code="too_large", title="Content too large", detail=detail)
+    return files.keep_spool(upload.spool, upload.name or "file", upload.content_type or "")
 
 
 def discard_upload(*, stored: StoredFile) -> None:
     """Remove an uploaded file that nothing came to use."""
-    stored.delete()
-    stored.content.delete(save=False)
+    blobs.delete_files([stored.pk])
 
 
 def definition_for(version: WorkflowVersion | Frozen) -> Definition:
@@ -197,35 +190,6 @@ def resolve_files(definition: Definition, values: dict[str, Any]) -> list[Proble
         else:
             values[given.name] = stored.as_value()
     return problems
-
-
-def require_keys(definition: Definition, openai_key: str | None) -> None:
-    """Refuse what would fail for want of a key before it is queued (3-task-types.md)."""
-    provider = provider_for(openai_key)
-    lacking = [
-        Problem(pointer=f"/tasks/{place}", code="missing_key", detail=_needs_key(task.name, type_name, provider))
-        for place, task in enumerate(definition.tasks)
-        for type_name in (task.type, *([task.fallback.type] if task.fallback else []))
-        if _lacks_key(type_name, provider)
-    ]
-    if lacking:
-        detail = (
-            "This workflow needs an OpenAI key. Send it in the header X-OpenAI-Key, or set OPENAI_API_KEY "
-            "for the installation."
-        )
-        raise invalid(detail, lacking, code="missing_key")
-
-
-def _lacks_key(type_name: str, provider: Provider) -> bool:
-    task_type = registry.get(type_name)
-    if task_type is None or OPENAI_KEY not in task_type.secrets:
-        return False
-    return provider.key is None or (provider.is_local_voice and not task_type.local_voice)
-
-
-def _needs_key(task: str, type_name: str, provider: Provider) -> str:
-    spoken = " The local voice stands in for speech only." if provider.is_local_voice else ""
-    return f"Task {task} ({type_name}) needs a key: send it in the header X-OpenAI-Key.{spoken}"
 
 
 def _postpone(row: Execution, options: StartOptions) -> None:

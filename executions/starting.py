@@ -12,7 +12,7 @@ from executions.models import Execution
 from executions.outside import OPENAI_KEY, seal
 from executions.webhooks import subscription_of
 from workflows.definition import Definition, concurrency_key
-from workflows.models import WorkflowVersion
+from workflows.models import Workflow, WorkflowVersion
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +34,11 @@ def frozen_version(workflow_id: str, number: int) -> Frozen:
     """A version of a workflow. Kept: it never changes. Raises ``WorkflowVersion.DoesNotExist``."""
     found = WorkflowVersion.objects.filter(workflow_id=workflow_id, number=number).values_list("pk", flat=True)
     return Frozen(workflow_id=workflow_id, version_id=found.get(), number=number)
+
+
+def current_version_id(workflow: Workflow) -> int:
+    """The key of the version that starts now. No query where this process knows it."""
+    return frozen_version(workflow.pk, workflow.current_version).version_id
 
 
 def build_row(  # noqa: PLR0913 - what a start can say, each by name

@@ -9,7 +9,7 @@ import logging
 from datetime import datetime, timedelta
 
 from dataflow.lib.failpoints import failpoint
-from executions import database, store
+from executions import database, forgetting, store
 from executions.database import database_now
 from executions.engine.outcomes import LEASE_SECONDS
 from executions.engine.state import ExecutionStatus, TaskStatus
@@ -28,6 +28,8 @@ _FORGET_WORKERS = timedelta(hours=1)
 _FORGET_KEYS = timedelta(hours=24)
 #: Every so many sweeps what is old is forgotten.
 _FORGET_EVERY = 60
+#: Executions that one sweep deletes at most: lost work must not wait for that.
+_FORGET_EXECUTIONS = 100
 _sweeps = 0
 
 
@@ -37,18 +39,21 @@ def sweep() -> int:
     now = database_now()
     found = _recover_lost(now) + _plan_overdue(now) + store.wake_parked(now) + store.cancel_orphans()
     global _sweeps  # noqa: PLW0603 - one sweeper a process; only how often it forgets depends on it
-    if _sweeps % _FORGET_EVERY == 0:
-        forget()
     _sweeps += 1
+    if _sweeps % _FORGET_EVERY == 1:
+        forget()
+    forgetting.forget_executions(_FORGET_EXECUTIONS)
     return found
 
 
 def forget() -> None:
-    """Remove rows of workers and keys that are too old to matter."""
+    """Remove rows of workers and keys that are too old to matter, files that nobody needs, and what crashes left."""
     now = database_now()
     with database.writing():
         Worker.objects.filter(heartbeat_at__lt=now - _FORGET_WORKERS).delete()
         IdempotencyKey.objects.filter(created_at__lt=now - _FORGET_KEYS).delete()
+    forgetting.forget_uploads()
+    forgetting.forget_leftovers(forgetting.part_of(now, SWEEP_SECONDS * _FORGET_EVERY))
 
 
 def run_schedules() -> float:

@@ -14,6 +14,7 @@ from dataflow.lib.errors import ApiProblem
 from executions import bulk, services, verbs
 from executions.engine.state import TaskStatus, task_of
 from executions.forms import DecisionForm, RerunForm, ResumeForm
+from executions.hidden import fillable, mask_of
 from executions.models import Execution, TaskRun
 from executions.pages import execution_or_404
 from executions.present import url_of
@@ -67,7 +68,7 @@ class RerunPage(VerbPage):
         """``?version=`` is a number or ``latest``; without it the one that ran. ``?from_task=`` is chosen."""
         execution = execution_or_404(execution_id)
         version = _version_or_404(execution, request.GET.get("version", ""))
-        form = _rerun_form(version, values=execution.inputs)
+        form = _rerun_form(version, values=fillable(execution, version.pk))
         form.fields["from_task"].initial = request.GET.get("from_task", "")
         return self._page(execution, version, form)
 
@@ -107,7 +108,7 @@ class DecisionPage(VerbPage):
     def get(self, request: HttpRequest, execution_id: str, name: str) -> HttpResponse:
         """The question with its form; 409 where nobody is asked."""
         execution = execution_or_404(execution_id)
-        run = _run_or_404(execution, name)
+        run = _asked_or_404(execution, name)
         if not waits_for_approval(run):
             raise verbs.not_asked(name, run)
         return self._page(execution, run, DecisionForm(run.waiting or {}))
@@ -115,7 +116,7 @@ class DecisionPage(VerbPage):
     def post(self, request: HttpRequest, execution_id: str, name: str) -> HttpResponse:
         """Back to the execution; or the form, with what is wrong."""
         execution = execution_or_404(execution_id)
-        run = _run_or_404(execution, name)
+        run = _asked_or_404(execution, name)
         form = DecisionForm(run.waiting or {}, request.POST, request.FILES)
         approved = request.POST.get("decision") == "approve"
         if not form.is_valid() or request.POST.get("decision") not in ("approve", "reject"):
@@ -216,6 +217,13 @@ def _run_or_404(execution: Execution, name: str) -> TaskRun:
     run = execution.task_runs.filter(name=name).first()
     if run is None:
         raise Http404(f"Nothing is known of task {name} in execution {execution.pk}.")
+    return run
+
+
+def _asked_or_404(execution: Execution, name: str) -> TaskRun:
+    """The task run with its question as it may be shown."""
+    run = _run_or_404(execution, name)
+    run.waiting = mask_of(execution).value(run.waiting)
     return run
 
 

@@ -8,17 +8,19 @@ from functools import partial
 from typing import Any
 
 from dataflow.lib.errors import ApiProblem, Problem, conflict, invalid, not_found
+from dataflow.lib.sizes import json_size
 from executions import services, vault
 from executions.engine.state import ExecutionStatus, task_of
 from executions.engine.verbs import Decision, reusable
 from executions.files import INLINE_BYTES
+from executions.hidden import is_masked
 from executions.models import Execution, TaskRun
+from executions.needs import require as require_needs
 from executions.store import verbs as transactions
 from executions.waiting import waits_for_approval
 from workflows.definition import Definition
 from workflows.definition.form import check_form, read_form
 from workflows.definition.problems import nearest, shown
-from workflows.definition.sizes import json_size
 from workflows.models import WorkflowVersion
 from workflows.services import Actor, stored_user, version_of
 
@@ -65,7 +67,7 @@ def resume_execution(*, execution: Execution, openai_key: str | None = None, use
     """
     _refuse_resume(execution, ExecutionStatus(execution.status))
     definition = services.definition_for(execution.version)
-    services.require_keys(definition, openai_key)
+    require_needs(definition, openai_key, execution.inputs)
     try:
         transactions.resume(execution.pk, by=actor_name(user), secrets=services.sealed(openai_key))
     except transactions.NotResumable as refused:
@@ -193,7 +195,10 @@ def _version(execution: Execution, wanted: int | str | None) -> WorkflowVersion:
 def _inputs(execution: Execution, definition: Definition, changed: Mapping[str, Any] | None) -> dict[str, Any]:
     """The source's inputs as far as the version still knows them, and the changed ones over them."""
     known = {one.name for one in definition.inputs}
-    return {name: value for name, value in execution.inputs.items() if name in known} | dict(changed or {})
+    # What comes back as it was shown is not changed.
+    kept = {name for name in definition.sensitive if name in execution.inputs and is_masked((changed or {}).get(name))}
+    given = {name: value for name, value in (changed or {}).items() if name not in kept}
+    return {name: value for name, value in execution.inputs.items() if name in known} | given
 
 
 def _monitoring(execution: Execution) -> dict[str, Any] | None:

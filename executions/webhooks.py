@@ -12,6 +12,7 @@ from executions import files, queue
 from executions.engine.outcomes import shown_error
 from executions.engine.run import Run
 from executions.models import Delivery, DeliveryStatus, Event
+from executions.redaction import NOTHING, Redactor
 
 
 class Row(Protocol):
@@ -54,8 +55,11 @@ def wanted_of(row: Row, events: Iterable[Event]) -> list[Event]:
     return [event for event in events if _topic(event) in row.monitoring["events"]]
 
 
-def queue_deliveries(row: Row, run: Run, wanted: Sequence[Event]) -> None:
-    """Store a delivery for each event that the webhook wants, in the caller's transaction."""
+def queue_deliveries(row: Row, run: Run, wanted: Sequence[Event], redactor: Redactor = NOTHING) -> None:
+    """Store a delivery for each event that the webhook wants, in the caller's transaction.
+
+    ``redactor`` masks what the outputs must not show.
+    """
     if not wanted or not row.monitoring:
         return
     # After a 410 the subscription has ended: what comes later is kept to be seen, and not sent.
@@ -67,7 +71,7 @@ def queue_deliveries(row: Row, run: Run, wanted: Sequence[Event]) -> None:
             sequence=event.sequence,
             type=event.type,
             url=row.monitoring["url"],
-            body=body_of(row, run, event),
+            body=body_of(row, run, event, redactor),
             next_attempt_at=run.now,
             wake_at=run.now,
         )
@@ -78,7 +82,7 @@ def queue_deliveries(row: Row, run: Run, wanted: Sequence[Event]) -> None:
         queue.ring_delivery(row.id)
 
 
-def body_of(execution: Row, run: Run, event: Event) -> str:
+def body_of(execution: Row, run: Run, event: Event, redactor: Redactor = NOTHING) -> str:
     """The JSON text of an event, under 20 kB: large outputs by reference, then fewer tasks."""
     failed = (execution.error or {}).get("task")
     data: dict[str, Any] = {
@@ -90,7 +94,7 @@ def body_of(execution: Row, run: Run, event: Event) -> str:
         "started_at": timestamp(execution.started_at),
         "completed_at": timestamp(execution.completed_at),
         "tasks": [{"name": task.name, "status": state.status.value} for task, state in run.states()],
-        "outputs": files.shown_outputs(execution.outputs, execution.stored) or {},
+        "outputs": redactor.value(files.shown_outputs(execution.outputs, execution.stored) or {}),
         "error": shown_error(execution.error, run.place_of(failed) if failed else None),
     }
     if event.type == "execution.started":

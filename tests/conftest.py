@@ -13,3 +13,11 @@ def fresh_definitions() -> None:
     from executions.definitions import definition_of  # noqa: PLC0415 - Django is not set up when this file is read
 
     definition_of.cache_clear()
+
+
+@pytest.fixture(autouse=True)
+def fresh_secrets() -> None:
+    """A rolled-back test leaves no secret behind; in an installation one is as good as new for some seconds."""
+    from executions import secret_store  # noqa: PLC0415 - as above
+
+    secret_store.forget_read()

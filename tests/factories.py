@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from django.core.files.base import ContentFile
-
+from executions import files
 from executions.engine.state import ExecutionStatus, TaskStatus
 from executions.models import Delivery, DeliveryStatus, Execution, StoredFile, TaskRun, Worker
 from workflows.models import Workflow
@@ -82,12 +81,11 @@ def make_file(
     *,
     metadata: Mapping[str, Any] | None = None,
 ) -> StoredFile:
-    """A stored file with content."""
-    stored = StoredFile(
-        name=name, content_type=content_type, size=len(data), sha256="0" * 64, metadata=dict(metadata or {})
-    )
-    stored.content.save("content", ContentFile(data), save=True)
-    return stored
+    """A stored file, uploaded by nobody in particular, said to be ``content_type`` whatever it holds."""
+    with files.creating(name, content_type, metadata=metadata) as writer:
+        writer.write(data)
+    StoredFile.objects.filter(pk=writer.value["file_id"]).update(content_type=content_type)
+    return StoredFile.objects.get(pk=writer.value["file_id"])
 
 
 def make_worker(*, silent_for: timedelta = timedelta(0), doing: Sequence[Any] = ()) -> Worker:

@@ -15,7 +15,9 @@ PATH = re.compile(r"`((?:dataflow|executions|workflows|tasks_lib|tests|docs|benc
 LINK = re.compile(r"\]\((?!http)([\w./-]+)\)")
 
 
-@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "docs/architecture.md", "docs/glossary.md"])
+@pytest.mark.parametrize(
+    "name", ["README.md", "CONTRIBUTING.md", "docs/architecture.md", "docs/glossary.md", "docs/writing-task-types.md"]
+)
 def test_paths_in_a_document_exist(name: str) -> None:
     document = ROOT / name
     text = document.read_text(encoding="utf-8")

@@ -14,6 +14,9 @@ from pytest_django import Settings
 
 from dataflow import preparation
 from dataflow.lib.errors import ApiProblem
+from executions import files
+from executions.models import StoredFile
+from executions.samples import FOLDER, SAMPLES, keep_samples
 from workflows.models import Workflow
 
 HOLD = "import fcntl, sys, time; file = open(sys.argv[1], 'w'); fcntl.flock(file, fcntl.LOCK_EX); print('held', flush=True); time.sleep(60)"
@@ -43,6 +46,21 @@ def test_a_database_with_a_user_is_left_alone() -> None:
     get_user_model().objects.create_user("somebody")
     assert preparation.prepare() is None
     assert not Workflow.objects.exists()
+
+
+@pytest.mark.django_db
+def test_every_installation_gets_the_sample_files_once() -> None:
+    get_user_model().objects.create_user("somebody")
+    preparation.prepare()
+    stored = {one.pk: one for one in StoredFile.objects.all()}
+    assert set(stored) == set(SAMPLES)
+    assert sum(one.size for one in stored.values()) < 300_000
+    with files.open_stored("fl-sample0csv") as content:
+        assert content.read() == (FOLDER / "table.csv").read_bytes()
+    StoredFile.objects.filter(pk="fl-sample0pdf").delete()
+    assert keep_samples() == ["fl-sample0pdf"]
+    assert keep_samples() == []
+    assert StoredFile.objects.count() == len(SAMPLES)
 
 
 @pytest.mark.django_db

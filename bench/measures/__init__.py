@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from bench.figures import Figure
 from bench.measures import (
     counts,
+    files,
     for_each,
     growth,
     idle,
@@ -31,6 +32,7 @@ MEASURES: Mapping[str, Callable[[Session], Iterable[Figure]]] = {
     "idle": idle.measure,
     "waiting": waiting.measure,
     "for_each": for_each.measure,
+    "files": files.measure,
     "machines": machines.measure,
     "peer": peer.measure,
     "lists": lists.measure,

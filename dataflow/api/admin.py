@@ -65,11 +65,11 @@ class ReadOnlyInline(TabularInline):
         return False
 
 
-def shown_json(name: str) -> Callable[[Any], SafeString]:
-    """A read-only column that shows the JSON in the field ``name``, indented."""
+def shown_json(name: str, value_of: Callable[[Any], Any] | None = None) -> Callable[[Any], SafeString]:
+    """A read-only column that shows the JSON in the field ``name``, or what ``value_of`` makes of a row, indented."""
 
     def show(row: Any) -> SafeString:
-        text = json.dumps(getattr(row, name), ensure_ascii=False, indent=2)
+        text = json.dumps(value_of(row) if value_of else getattr(row, name), ensure_ascii=False, indent=2)
         return format_html("<pre>{}</pre>", text if len(text) <= _SHOWN else f"{text[:_SHOWN]} …")
 
     return admin.display(description=name)(show)

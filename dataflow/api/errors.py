@@ -9,7 +9,7 @@ from typing import Any
 
 from django.core.exceptions import PermissionDenied, RequestDataTooBig, SuspiciousOperation
 from django.db import DataError, InterfaceError, OperationalError
-from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse, UnreadablePostError
 from django.http.multipartparser import MultiPartParserError
 from rest_framework import exceptions
 from rest_framework.parsers import MultiPartParser
@@ -110,6 +110,7 @@ _ANSWERS: tuple[tuple[type[Exception] | tuple[type[Exception], ...], Callable[[A
     (RequestDataTooBig, lambda _: _simple(413, "too_large", TOO_LARGE)),
     # Too many parameters or parts; in development Django itself would answer with a page.
     (SuspiciousOperation, lambda error: _simple(400, "validation", f"The request is refused: {str(error)[:200]}")),
+    (UnreadablePostError, lambda _: _simple(400, "validation", "The connection ended before the request did.")),
     (MultiPartParserError, lambda error: _simple(400, "validation", f"The multipart body cannot be read: {error}")),
     ((OperationalError, InterfaceError), _unavailable),
     # Such as a NUL in the name of who signs in, which PostgreSQL does not take even to look for it.

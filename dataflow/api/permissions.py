@@ -40,6 +40,11 @@ def may(request: HttpRequest) -> bool:
     return is_open_to(request) or _has_right(request)
 
 
+def may_administer(request: HttpRequest) -> bool:
+    """Whether this caller may see and change what is the administrators' alone: secrets, connections."""
+    return is_open_to(request) or _is_administrator(request)
+
+
 class ApiAccess(BasePermission):
     """The rule for API clients."""
 
@@ -48,6 +53,21 @@ class ApiAccess(BasePermission):
     def has_permission(self, request: Request, view: APIView) -> bool:
         """Whether this request may be made."""
         return is_open_to(request._request) or _has_right(request)  # noqa: SLF001 - REST framework's way to the request
+
+
+class AdministratorApiAccess(BasePermission):
+    """The rule for API clients at what is the administrators' alone, reading included."""
+
+    message = "Only administrators (superusers) may do this. With DEBUG=1 the API is open on loopback."
+
+    def has_permission(self, request: Request, view: APIView) -> bool:
+        """Whether this request may be made."""
+        return is_open_to(request._request) or _is_administrator(request)  # noqa: SLF001 - as above
+
+
+def _is_administrator(request: HttpRequest | Request) -> bool:
+    user = request.user
+    return user.is_authenticated and bool(user.is_active and user.is_superuser)
 
 
 def _has_right(request: HttpRequest | Request) -> bool:
@@ -59,12 +79,19 @@ def _has_right(request: HttpRequest | Request) -> bool:
 class PageAccess(View):
     """The rule for pages: who is not signed in is sent to the login."""
 
+    #: What an account that may not is told.
+    refusal = "Your account may look, not change."
+
+    def is_allowed(self, request: HttpRequest) -> bool:
+        """Whether this caller may open the page and send its forms."""
+        return may(request)
+
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         """Let in, send to the login, or refuse."""
-        if may(request):
+        if self.is_allowed(request):
             return super().dispatch(request, *args, **kwargs)
         if request.user.is_authenticated or _from_another_site(request):
-            raise PermissionDenied("Your account may look, not change.")
+            raise PermissionDenied(self.refusal)
         return redirect_to_login(request.get_full_path(), settings.LOGIN_URL)
 
 

@@ -15,6 +15,9 @@ from django import template
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
+from dataflow.reference import first_sentence
+from dataflow.reference import limits as limits_of
+
 register = template.Library()
 
 #: Characters of one value that a page shows; the rest is one click away.
@@ -29,6 +32,7 @@ NAVIGATION = (
     ("Workflows", "/workflows", "workflows"),
     ("Executions", "/executions", "executions"),
     ("Task types", "/task-types", "task-types"),
+    ("Settings", "/secrets", "settings"),
     ("Admin", "/admin/", "admin"),
 )
 
@@ -122,6 +126,24 @@ def byte_size(size: Any) -> str:
 def pretty(value: Any) -> str:
     """A value as indented JSON."""
     return json.dumps(value, ensure_ascii=False, indent=2, default=str)
+
+
+@register.filter
+def compact(value: Any) -> str:
+    """A value as JSON on one line."""
+    return json.dumps(value, ensure_ascii=False, default=str)
+
+
+@register.filter
+def brief(text: Any) -> str:
+    """The first sentence."""
+    return first_sentence(str(text))
+
+
+@register.filter
+def limits(field: Any) -> str:
+    """What a value of a described input must keep to besides its type."""
+    return limits_of(field)
 
 
 @register.filter

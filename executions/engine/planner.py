@@ -7,12 +7,13 @@ items that can start now, in order. ``prepare`` turns one of them into a claim.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from itertools import chain
 from typing import Any
 
 from dataflow.lib.errors import TaskError
+from dataflow.lib.sizes import json_size
 from executions.engine import waits
 from executions.engine.outcomes import (
     LEASE_SECONDS,
@@ -39,7 +40,6 @@ from workflows.definition import (
     items_of,
     render_inputs,
 )
-from workflows.definition.sizes import json_size
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +59,8 @@ class Claim:
     is_last_chance: bool = False
     #: What a task goes on with that waited with a state: ``{"state"}`` and ``"execution_id"`` or ``"error"``.
     resumed: Mapping[str, Any] | None = None
+    #: As the run has them: the worker keeps them out of what the try leaves.
+    secrets: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
 
 
 Rule = Callable[[Run], bool]
@@ -362,7 +364,6 @@ def _start(run: Run, state: TaskState, task_type: TaskType, inputs: Mapping[str,
         waiting={"for": "resume", **kept} if (kept := carried(state)) and not state.on_fallback else None,
         reason="",
     )
-    run.holds_back = run.holds_back or is_last_chance(state)
     return _claim(run, run.tasks[state.name], task_type, inputs)
 
 
@@ -379,6 +380,7 @@ def _claim(run: Run, state: TaskState, task_type: TaskType, inputs: Mapping[str,
         stands_in_for=task.type if state.on_fallback else "",
         is_last_chance=is_last_chance(state),
         resumed=carried(state) or None,
+        secrets=run.secrets,
     )
 
 

@@ -40,11 +40,15 @@ _ITEM_FAILURES_LOGGED = 100
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EndedTry:
-    """A try that ended without completing its task."""
+    """A try that ended without completing its task.
+
+    ``went_on`` tells one that did its part, and the task goes on from what it left, from one that was stopped.
+    """
 
     task: str
     attempt: int
     error: Mapping[str, Any] | None
+    went_on: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +89,8 @@ class Run:
     tasks: dict[str, TaskState] = field(default_factory=dict)
     children: Mapping[str, EndedChild] = field(default_factory=dict)
     gather: Callable[[str], Mapping[str, Any]] = _no_items
+    #: What ``{{secrets.NAME}}`` gives, looked up when it is asked for.
+    secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
     is_fresh: bool = True
     #: Whether a task that lost two workers has to wait: this worker is at another one.
     holds_back: bool = False
@@ -160,7 +166,9 @@ class Run:
         if status.ended:
             to = {"completed_at": self.now, "lease_until": None, "due_at": None, "waiting": None} | to
         if _gave_up(before, status, to):
-            self.ended_tries.append(EndedTry(task=before.name, attempt=before.attempt, error=to.get("error")))
+            went_on = status is TaskStatus.PENDING and (to.get("waiting") or {}).get("for") == "resume"
+            ended = EndedTry(task=before.name, attempt=before.attempt, error=to.get("error"), went_on=went_on)
+            self.ended_tries.append(ended)
         after = replace(before, status=status, **to)
         self._put(before, after)
         if after.item is None:

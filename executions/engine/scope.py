@@ -36,7 +36,7 @@ def scope_of(run: Run, state: TaskState | None = None) -> dict[str, Any]:
         "tasks": _Tasks(run),
         "execution": {"id": run.id, "started_at": rfc3339(run.started_at or run.now)},
         "workflow": {"id": run.workflow_id},
-        "secrets": {},
+        "secrets": run.secrets,
         "outputs": {},
     }
     if state is not None and state.item is not None:

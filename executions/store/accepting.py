@@ -8,7 +8,7 @@ from typing import Any
 from django.db import connection
 
 from dataflow.lib.fields import dump_json
-from executions import queue
+from executions import queue, references
 from executions.database import database_now, rows_of, writing
 from executions.models import Event, Execution
 from executions.store import statements
@@ -24,11 +24,14 @@ def create(row: Execution) -> None:
     waits already. So a workflow with a thousand waiting does not hold up another's first.
     """
     row.sequence = 1
-    if connection.vendor == "sqlite":
+    insert = _insert_on_sqlite if connection.vendor == "sqlite" else _insert_on_postgresql
+    file_ids = references.named_in(row.inputs)
+    if file_ids or connection.vendor == "sqlite":
         with writing():
-            _insert_on_sqlite(row)
+            insert(row)
+            references.note(row.pk, file_ids)
     else:
-        _insert_on_postgresql(row)
+        insert(row)
     row._state.adding = False  # noqa: SLF001 - as Model.save does
     row._state.db = connection.alias  # noqa: SLF001 - the same
     if not queue.notifies():

@@ -8,6 +8,7 @@ from typing import Any
 from dataflow.lib.errors import TaskError
 from executions.definitions import DefinitionBroken, definition_of
 from executions.models import Execution
+from executions.needs import missing
 from executions.starting import Frozen, build_row
 from executions.store.rows import Row
 from workflows.definition import ExpressionError, check_inputs
@@ -32,6 +33,9 @@ def child_of(parent: Row, task: str, wanted: Mapping[str, Any]) -> Execution:
     if problems:
         said = "; ".join(f"{problem.pointer} {problem.detail}" for problem in problems[:5])
         raise TaskError("validation", f"The inputs do not fit workflow {version.workflow_id}: {said}")
+    if lacking := missing(definition, values):
+        said = "; ".join(problem.detail for problem in lacking[:5])
+        raise TaskError("validation", f"Workflow {version.workflow_id} cannot start: {said}")
     try:
         child = build_row(Frozen.of(version), definition, values, trigger="workflow", trigger_ref=parent.id)
     except ExpressionError as error:  # its concurrency key

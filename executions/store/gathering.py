@@ -7,6 +7,7 @@ from heapq import merge
 from typing import Any
 
 from dataflow.lib.errors import TaskError
+from dataflow.lib.sizes import json_size
 from executions import files
 from executions.engine.outcomes import MAX_OUTPUT_BYTES
 from executions.engine.state import TaskState, TaskStatus, task_of
@@ -14,7 +15,6 @@ from executions.models import TaskRun
 from executions.store.rows import Loaded
 from tasks_lib import registry
 from workflows.definition import Task
-from workflows.definition.sizes import json_size
 
 #: Rows read at a time.
 _CHUNK = 500

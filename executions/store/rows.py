@@ -16,6 +16,7 @@ from executions.engine.outcomes import Notes
 from executions.engine.planner import Claim
 from executions.engine.run import Run
 from executions.engine.state import ExecutionStatus, Items, TaskState, TaskStatus
+from executions.hidden import Hidden
 from executions.models import Execution
 from executions.store.statements import ROW_COLUMNS, STATE_COLUMNS
 from workflows.definition import Definition, Task
@@ -58,6 +59,7 @@ class Row:
 class Loaded:
     """An execution that a step works on: its row, its run, the database's clock, and what the step has to say.
 
+    ``hidden`` is what nothing that is written may show.
     ``known`` names the task runs that have a row. ``notes`` are those of the tries that ended in this step, ``claims``
     the tries it starts, ``children`` the executions it starts.
     """
@@ -65,6 +67,7 @@ class Loaded:
     row: Row
     run: Run
     clock: Clock
+    hidden: Hidden
     known: set[str]
     notes: dict[str, Notes] = field(default_factory=dict)
     claims: dict[str, Claim] = field(default_factory=dict)
@@ -105,10 +108,12 @@ def state_of(values: Sequence[Any], execution_id: str) -> TaskState:
 
 def loaded_of(row: Row, states: Sequence[TaskState], now: datetime) -> Loaded:
     """A row and its task runs as the engine takes them."""
+    definition = _definition_of(row)
+    hidden = Hidden(definition, row.inputs, row.parent_id)
     run = Run(
         id=row.id,
         workflow_id=row.workflow_id,
-        definition=_definition_of(row),
+        definition=definition,
         status=ExecutionStatus(row.status),
         inputs=row.inputs,
         created_at=row.created_at,
@@ -116,8 +121,9 @@ def loaded_of(row: Row, states: Sequence[TaskState], now: datetime) -> Loaded:
         started_at=row.started_at,
         resumed_at=row.resumed_at,
         tasks={state.name: state for state in states},
+        secrets=hidden,
     )
-    return Loaded(row=row, run=run, clock=Clock(now), known={state.name for state in states})
+    return Loaded(row=row, run=run, clock=Clock(now), hidden=hidden, known={state.name for state in states})
 
 
 def _definition_of(row: Row) -> Definition:

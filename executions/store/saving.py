@@ -15,6 +15,7 @@ from executions.engine.planner import can_start
 from executions.engine.run import EndedTry, Run
 from executions.engine.state import Items, TaskState
 from executions.models import Attempt, Event, TaskRun
+from executions.redaction import NOTHING, Redactor
 from executions.store import accepting, neighbours, statements
 from executions.store.rows import Loaded
 
@@ -48,7 +49,7 @@ def save(loaded: Loaded, *, wake_at: datetime | None = None, held: bool = False)
             _store_tries(loaded, tries)
             for child in loaded.children:
                 accepting.create(child)
-            webhooks.queue_deliveries(loaded.row, run, wanted)
+            webhooks.queue_deliveries(loaded.row, run, wanted, loaded.hidden.told())
             if run.status.ended:
                 neighbours.tell_of_end(loaded.row, run.now)
     elif connection.vendor == "sqlite" or not queue.notifies():
@@ -78,10 +79,14 @@ def next_look(run: Run, *, also: datetime | None = None, held: bool = False) -> 
     return min(times, default=None)
 
 
-def shown_inputs(inputs: Mapping[str, Any]) -> dict[str, Any]:
-    """Inputs as sent, to be looked at: a value over 64 KiB of JSON is cut to the beginning of its text."""
+def shown_inputs(inputs: Mapping[str, Any], redactor: Redactor = NOTHING) -> dict[str, Any]:
+    """Inputs as sent, to be looked at, without what ``redactor`` masks.
+
+    A value over 64 KiB of JSON is cut to the beginning of its text.
+    """
     shown: dict[str, Any] = {}
-    for name, value in inputs.items():
+    for name, given in inputs.items():
+        value = redactor.value(given)
         if isinstance(value, int | float | bool | None):
             shown[name] = value
             continue
@@ -94,20 +99,30 @@ def shown_inputs(inputs: Mapping[str, Any]) -> dict[str, Any]:
 def _take_over(loaded: Loaded) -> None:
     """Bring the row up to what the run is now."""
     row, run = loaded.row, loaded.run
-    row.status, row.started_at, row.completed_at, row.error = run.status, run.started_at, run.completed_at, run.error
+    row.status, row.started_at, row.completed_at = run.status, run.started_at, run.completed_at
+    row.error = loaded.hidden.told().error(run.error)
     if run.outputs is not None:
         row.outputs, row.stored = files.keep_large(run.outputs, execution_id=row.id, task="")
 
 
 def _events(loaded: Loaded) -> list[Event]:
-    first = loaded.row.sequence + 1
+    first, redactor = loaded.row.sequence + 1, loaded.hidden.told()
     return [
         Event(
             execution_id=loaded.row.id, sequence=first + place, type=event.type, task=event.task,
-            attempt=event.attempt, at=loaded.run.now, data=dict(event.data or {}),
+            attempt=event.attempt, at=loaded.run.now, data=_told(event.data or {}, redactor),
         )
         for place, event in enumerate(loaded.run.events)
     ]  # fmt: skip
+
+
+def _told(data: Mapping[str, Any], redactor: Redactor) -> dict[str, Any]:
+    """What an event says; its error and its reason are texts of tasks."""
+    told = dict(data)
+    if redactor:
+        masked = {"error": redactor.error, "reason": redactor.told}
+        told |= {name: mask(data[name]) for name, mask in masked.items() if name in data}
+    return told
 
 
 def _write(loaded: Loaded, due: datetime | None, events: Collection[Event]) -> None:
@@ -151,7 +166,7 @@ def _write_sqlite(values: Mapping[str, Any], runs: list[dict[str, Any]], log: li
 def _record(loaded: Loaded, name: str) -> dict[str, Any]:
     """A task run as the statements take it. Empty text keeps what the row has."""
     run, state = loaded.run, loaded.run.tasks[name]
-    new = name not in loaded.known
+    new, told = name not in loaded.known, loaded.hidden.told()
     outputs = _kept(state.outputs, loaded.row.id, name)
     record: dict[str, Any] = {
         "name": name, "position": run.place_of(name), "item": state.item, "status": state.status,
@@ -159,7 +174,8 @@ def _record(loaded: Loaded, name: str) -> dict[str, Any]:
         "repeatable": state.repeatable, "timeout": state.timeout, "worker": state.worker,
         "lease_until": stamp(state.lease_until), "due_at": stamp(state.due_at), "started_at": stamp(state.started_at),
         "attempt_started_at": stamp(state.attempt_started_at), "completed_at": stamp(state.completed_at),
-        "error": _json(state.error), "reason": state.reason, "waiting": _json(state.waiting), "child": state.child,
+        "error": _json(told.error(state.error)), "reason": told.message(state.reason),
+        "waiting": _json(state.waiting), "child": state.child,
         "items": None if state.items is None else _items_json(state.items),
         "type": run.definition_of(name).type if new else "", "inputs": None,
         "outputs": None if outputs is None else dump_json(outputs.inline),
@@ -168,7 +184,8 @@ def _record(loaded: Loaded, name: str) -> dict[str, Any]:
         "progress_message": _progress_message(state),
     }  # fmt: skip
     if (claim := loaded.claims.get(name)) is not None:
-        record |= {"type": claim.type, "inputs": dump_json(shown_inputs(claim.inputs)), "usage": "{}", "log": "[]"}
+        inputs = dump_json(shown_inputs(claim.inputs, told))
+        record |= {"type": claim.type, "inputs": inputs, "usage": "{}", "log": "[]"}
     if (notes := loaded.notes.get(name)) is not None and (claim is None or state.status.ended):
         record |= {"usage": dump_json(notes.usage), "log": dump_json(notes.log)}
     return record
@@ -224,17 +241,20 @@ def _has_begun_now(loaded: Loaded, ended: EndedTry) -> bool:
 def _attempt_of(loaded: Loaded, ended: EndedTry, row: TaskRun) -> Attempt:
     notes = loaded.notes.get(ended.task)
     return Attempt(
-        number=ended.attempt, type=row.type, worker=row.worker, started_at=row.attempt_started_at,
-        ended_at=loaded.run.now, inputs=row.inputs, error=ended.error,
+        number=ended.attempt, went_on=ended.went_on, type=row.type, worker=row.worker,
+        started_at=row.attempt_started_at,
+        ended_at=loaded.run.now, inputs=row.inputs, error=loaded.hidden.told().error(ended.error),
         usage=row.usage if notes is None else dict(notes.usage), log=row.log if notes is None else list(notes.log),
     )  # fmt: skip
 
 
 def _quick_attempt_of(loaded: Loaded, ended: EndedTry) -> Attempt:
     claim, state, notes = loaded.claims[ended.task], loaded.run.tasks[ended.task], loaded.notes[ended.task]
+    told = loaded.hidden.told()
     return Attempt(
-        number=ended.attempt, type=claim.type, worker=state.worker, started_at=state.attempt_started_at,
-        ended_at=loaded.run.now, inputs=shown_inputs(claim.inputs), error=ended.error,
+        number=ended.attempt, went_on=ended.went_on, type=claim.type, worker=state.worker,
+        started_at=state.attempt_started_at,
+        ended_at=loaded.run.now, inputs=shown_inputs(claim.inputs, told), error=told.error(ended.error),
         usage=dict(notes.usage), log=list(notes.log),
     )  # fmt: skip
 

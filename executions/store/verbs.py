@@ -7,6 +7,7 @@ from typing import Any
 
 from django.db.models import Count
 
+from executions import references
 from executions.database import writing
 from executions.engine import verbs
 from executions.engine.state import ExecutionStatus, Items, TaskStatus
@@ -59,6 +60,7 @@ def decide(execution_id: str, name: str, decision: Decision) -> None:
         if not verbs.waits_for_approval(loaded.run, name):
             raise NotWaiting(name)
         verbs.decide(loaded.run, name, decision)
+        references.note(execution_id, references.named_in(decision.values))
         save(loaded, wake_at=loaded.run.now)
 
 
@@ -70,6 +72,7 @@ def create_rerun(row: Execution, *, definition: Definition, tasks: Sequence[str]
             return
         source = TaskRun.objects.filter(execution_id=row.rerun_of_id, name__in=tasks)
         TaskRun.objects.bulk_create([_taken_over(run, row, definition) for run in source])
+        references.take_over(row.pk, str(row.rerun_of_id))
         told = {"source": row.rerun_of_id, "tasks": list(tasks)}
         Event.objects.create(execution=row, sequence=2, type="execution.reused", at=row.created_at, data=told)
         row.sequence = 2

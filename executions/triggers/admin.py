@@ -14,6 +14,7 @@ from dataflow.api.admin import ActionAdmin, shown_json
 from dataflow.lib.errors import ApiProblem
 from executions.trigger_models import Hook, Schedule
 from executions.triggers.hooks import patch_hook
+from executions.triggers.present import shown_inputs_of
 from executions.triggers.schedules import patch_schedule
 
 
@@ -74,7 +75,8 @@ class ScheduleAdmin(TriggerAdmin):
         "id", "page", "workflow", "cron", "timezone", "every_minutes", "missed", "enabled", "next_run_at",
         "last_run_at", "last_execution", "created_by", "created_at", "shown_inputs", "shown_labels", "shown_error",
     )  # fmt: skip
-    shown_inputs, shown_labels = staticmethod(shown_json("inputs")), staticmethod(shown_json("labels"))
+    shown_inputs = staticmethod(shown_json("inputs", shown_inputs_of))
+    shown_labels = staticmethod(shown_json("labels"))
     shown_error = staticmethod(shown_json("last_error"))
 
     def change(self, row: Any, patch: dict[str, Any]) -> None:

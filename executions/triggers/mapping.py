@@ -7,13 +7,13 @@ from functools import lru_cache
 from typing import Any
 
 from dataflow.lib.errors import Problem, invalid
+from dataflow.lib.expressions.tokens import spell
 from dataflow.lib.fields import dump_json
 from dataflow.lib.jsonvalues import parse_json
 from tasks_lib.base import MISSING
 from workflows.definition import Definition, ExpressionError, Template
 from workflows.definition.expressions import compile_template
 from workflows.definition.problems import Report, at, kind, shown
-from workflows.definition.tokens import spell
 
 ROOTS = ("body", "headers", "query")
 #: Bytes of a mapping as JSON: it is compiled for each request, unless this process still knows it.

@@ -5,7 +5,9 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
+from executions.hidden import shown_of
 from executions.present import url_of
+from executions.starting import current_version_id
 from executions.trigger_models import Hook, Schedule
 from executions.triggers.hooks import Made
 from executions.triggers.schedules import timing_of
@@ -24,7 +26,7 @@ def describe_schedule(schedule: Schedule) -> dict[str, Any]:
         "cron": schedule.cron or None,
         "timezone": schedule.timezone or None,
         "every_minutes": schedule.every_minutes,
-        "inputs": schedule.inputs,
+        "inputs": shown_inputs_of(schedule),
         "labels": schedule.labels,
         "missed": schedule.missed,
         "enabled": schedule.enabled,
@@ -38,6 +40,11 @@ def describe_schedule(schedule: Schedule) -> dict[str, Any]:
         "created_by": _name(schedule.created_by),
         "created_at": schedule.created_at,
     }
+
+
+def shown_inputs_of(schedule: Schedule) -> dict[str, Any]:
+    """The inputs of a schedule as they may be shown."""
+    return shown_of(current_version_id(schedule.workflow), schedule.inputs)
 
 
 def next_runs(schedule: Schedule, count: int = NEXT_RUNS) -> list[datetime]:

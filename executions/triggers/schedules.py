@@ -17,7 +17,9 @@ from dataflow.lib.errors import ApiProblem, conflict, not_found
 from dataflow.lib.times import rfc3339
 from executions import database
 from executions.database import database_now
+from executions.hidden import is_masked, sensitive_names
 from executions.services import start_execution
+from executions.starting import current_version_id
 from executions.trigger_models import Missed, Schedule
 from executions.triggers.checks import ScheduleSettings, checked_schedule, refuse_archived
 from executions.triggers.timing import Timing, TimingProblem, Turn, turn_of
@@ -49,7 +51,7 @@ def create_schedule(*, workflow: Workflow, document: Any, user: Actor = None) ->
 
 def replace_schedule(*, schedule: Schedule, document: Any) -> Schedule:
     """Put other settings in the place of all that there are. Raises ``ApiProblem`` 400."""
-    settings = checked_schedule(document, schedule.workflow)
+    settings = checked_schedule(_with_kept(document, schedule), schedule.workflow)
     with database.writing():
         row = _locked(schedule)
         _take_over(row, settings)
@@ -64,11 +66,21 @@ def patch_schedule(*, schedule: Schedule, patch: Any) -> Schedule:
     """
     with database.writing():
         row = _locked(schedule)
-        document = merge_patch(settings_of(row), patch) if isinstance(patch, dict) else patch
+        document = merge_patch(settings_of(row), _with_kept(patch, row)) if isinstance(patch, dict) else patch
         with_inputs = isinstance(patch, dict) and "inputs" in patch
         _take_over(row, checked_schedule(document, schedule.workflow, with_inputs=with_inputs))
         row.save(update_fields=_SETTINGS)
     return row
+
+
+def _with_kept(document: Any, row: Schedule) -> Any:
+    """``document`` with the stored value of each sensitive input that comes back as it was shown."""
+    inputs = document.get("inputs") if isinstance(document, dict) else None
+    if not isinstance(inputs, dict):
+        return document
+    names = sensitive_names(current_version_id(row.workflow))
+    kept = {name: row.inputs[name] for name in names if name in row.inputs and is_masked(inputs.get(name))}
+    return {**document, "inputs": {**inputs, **kept}}
 
 
 def delete_schedule(*, schedule: Schedule) -> None:

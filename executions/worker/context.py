@@ -15,13 +15,15 @@ from dataflow.lib.egress import Egress
 from dataflow.lib.errors import TaskError
 from dataflow.lib.jsonvalues import clean_json
 from dataflow.lib.times import rfc3339
-from executions import files
+from executions import files, secret_store, tools
 from executions.engine.outcomes import Notes
 from executions.engine.planner import Claim
+from executions.hidden import Veil
 from executions.models import Execution
 from executions.outside import OPENAI_KEY, Provider, egress, own_secret, provider_for
+from executions.redaction import remember
 from executions.worker.database import release_connection
-from tasks_lib import registry
+from tasks_lib import connections, registry
 from tasks_lib.base import Files, Resumed
 
 MAX_LOG_LINES = 1000
@@ -34,12 +36,15 @@ class TryFiles:
 
     claim: Claim
     http: Egress
+    veil: Veil
 
     @contextmanager
     def create(
         self, name: str, content_type: str, *, metadata: Mapping[str, Any] | None = None
     ) -> Iterator[files.Writer]:
-        """A new file, linked to the execution."""
+        """A new file, linked to the execution. What is told of it is masked; its content is the task's own."""
+        name, content_type = self.veil.told.text(name), self.veil.told.text(content_type)
+        metadata = self.veil.stored.value(dict(metadata or {}))
         execution_id, task = self.claim.execution_id, self.claim.task
         with files.creating(name, content_type, metadata=metadata, execution_id=execution_id, task=task) as writer:
             yield writer
@@ -81,6 +86,7 @@ class TryContext:
     idempotency_key: str
     provider: Provider
     openai_base_url: str | None
+    veil: Veil
     resumed: Resumed | None = None
     fraction: float | None = None
     message: str = ""
@@ -91,10 +97,12 @@ class TryContext:
     def progress(self, fraction: float, message: str = "") -> None:
         """Remember how far the try is; the heartbeat writes it within a second."""
         if isfinite(fraction):
-            self.fraction, self.message = min(max(fraction, 0.0), 1.0), clean_json(str(message))[:200]
+            self.fraction = min(max(fraction, 0.0), 1.0)
+            self.message = self.veil.told.message(clean_json(str(message)))[:200]
 
     def log(self, message: str, *, level: Literal["debug", "info", "warning", "error"] = "info") -> None:
         """Add a line, up to 1,000 of together 256 Ki characters; the rest is left out, and the log says so."""
+        message = self.veil.told.message(message)
         room = MAX_LOG_CHARACTERS - self._logged
         if len(self._log) >= MAX_LOG_LINES or room <= 0:
             return
@@ -111,12 +119,26 @@ class TryContext:
             self._usage[name] = before + amount if adds else amount
 
     def secret(self, name: str) -> str | None:
-        """A secret by name; the execution's own comes first."""
-        return self.provider.key if name == OPENAI_KEY else None
+        """A secret by name; the provider's key is the execution's own first. Nothing the try leaves shows it."""
+        if name == OPENAI_KEY:
+            return self.provider.key
+        found = secret_store.values_of([name])
+        release_connection()
+        self.veil.add(found.values())
+        return found.get(name)
 
     def connection(self, name: str, kind: str) -> Mapping[str, Any]:
-        """The settings of a named connection. Raises ``TaskError('validation')``."""
-        raise TaskError("validation", f"There is no connection {name} of the kind {kind}.")
+        """The settings of a named connection, defaults filled in. Raises ``TaskError``: none of that name and kind."""
+        given = secret_store.connection_of(name, kind)
+        release_connection()
+        self.veil.add(connections.secret_values(kind, given))
+        return connections.complete(kind, given)
+
+    def workflow_inputs(self, workflow_id: str, version: int | None) -> Mapping[str, Any]:
+        """What a workflow takes, as JSON Schema. Raises ``TaskError('validation')``: there is no such workflow."""
+        schema = tools.schema_of(workflow_id, version)
+        release_connection()
+        return schema
 
     def notes(self) -> Notes:
         """What the try leaves besides its result."""
@@ -128,14 +150,19 @@ def context_for(claim: Claim) -> TryContext:
     cancellation = Cancellation(claim.timeout)
     http = egress().bound_to(cancellation)
     provider = _provider_of(claim)
+    veil = Veil(claim.secrets)
+    if provider.key and not provider.is_local_voice:
+        veil.add([provider.key])
+        remember([provider.key])
     return TryContext(
         claim=claim,
         cancellation=cancellation,
         http=http,
-        files=TryFiles(claim=claim, http=http),
+        files=TryFiles(claim=claim, http=http, veil=veil),
         idempotency_key=f"{claim.execution_id}/{claim.task}",
         provider=provider,
         openai_base_url=provider.base_url,
+        veil=veil,
         resumed=None if claim.resumed is None else _resumed(claim.resumed),
     )
 
@@ -146,7 +173,9 @@ def _resumed(told: Mapping[str, Any]) -> Resumed:
         return Resumed(state=told["state"], status="FAILED", outputs=None, error=told.get("error"))
     child = Execution.objects.only("status", "outputs", "stored", "error").get(pk=told["execution_id"])
     outputs = None if child.outputs is None else dict(files.LazyOutputs(child.outputs, child.stored))
-    return Resumed(state=told["state"], status=child.status, outputs=outputs, error=child.error)
+    return Resumed(
+        state=told["state"], status=child.status, outputs=outputs, error=child.error, execution_id=told["execution_id"]
+    )
 
 
 def _provider_of(claim: Claim) -> Provider:

@@ -29,8 +29,11 @@ def pool_connections() -> None:
 
 
 def release_connection() -> None:
-    """Hand this thread's connection back to the pool before it waits for something else. SQLite's stays open."""
-    if connection.settings_dict["OPTIONS"].get("pool"):
+    """Hand this thread's connection back to the pool before it waits for something else. SQLite's stays open.
+
+    Within a transaction, where tasks run that take no time, it is kept.
+    """
+    if connection.settings_dict["OPTIONS"].get("pool") and not connection.in_atomic_block:
         connection.close()
 
 

@@ -53,8 +53,7 @@ def _fetch(execution_id: str, url: str) -> dict[str, Any]:
             message = f"{url} answered {answer.status}."
             raise TaskError("communication", message, retryable=retryable, retry_after=answer.retry_after)
         name = unquote(PurePosixPath(urlsplit(answer.final_url).path).name) or "file"
-        content_type = answer.content_type or files.guess_type(name)
-        with files.creating(name, content_type, execution_id=execution_id) as writer:
+        with files.creating(name, answer.content_type or "", execution_id=execution_id) as writer:
             for chunk in answer.iter_bytes():
                 writer.write(chunk)
     return writer.value

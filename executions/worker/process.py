@@ -10,12 +10,14 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from functools import partial
+from pathlib import Path
 from typing import TypeVar
 
 from django.db import DatabaseError
 
 from dataflow.lib.failpoints import failpoint
 from executions import deliveries, jobs, queue, store, sweeper
+from executions.worker import scratch
 from executions.worker.carrier import Carrier
 from executions.worker.database import drop_connection, pool_connections, release_connection
 from executions.worker.lanes import Lanes
@@ -60,13 +62,14 @@ class WorkerProcess:
         """Work until SIGTERM or SIGINT, then stop with grace."""
         signal.signal(signal.SIGTERM, self._on_signal)
         signal.signal(signal.SIGINT, self._on_signal)
+        folder = scratch.claim()
         pool_connections()
         self._node.start()
         if self._sweeps:
             threading.Thread(target=self._sweep, name="sweeper", daemon=True).start()
         threading.Thread(target=self._take_deliveries, name="deliveries", daemon=True).start()
         self._take_work()
-        self._finish()
+        self._finish(folder)
 
     def _on_signal(self, *_: object) -> None:
         # At once: what is being carried starts no more tasks, wherever the main loop is.
@@ -188,7 +191,7 @@ class WorkerProcess:
                 drop_connection()
                 pause = 1.0
 
-    def _finish(self) -> None:
+    def _finish(self, folder: Path) -> None:
         """No new work; running tries get their grace, then go back to be taken by others."""
         self._node.stopping = self._carrier.stopping = True
         end = time.monotonic() + GRACE_SECONDS
@@ -201,6 +204,7 @@ class WorkerProcess:
         deliveries.join(max(0.0, end - time.monotonic()))
         self._node.stop()
         drop_connection()
+        scratch.leave(folder)
         # A thread that does not let go would keep the process: its lease will run out, and the try is taken over.
         os._exit(0)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -23,10 +24,6 @@ from workflows.definition.values import is_of_type, named
 logger = logging.getLogger(__name__)
 
 MAX_MESSAGE_CHARACTERS = 8000
-#: Stands where a key stood.
-MASK = "***"
-#: Anything shorter is no secret, and would mask half the text.
-SHORTEST_KEY = 8
 
 
 def run_try(claim: Claim, context: TryContext) -> Outcome:
@@ -37,8 +34,8 @@ def run_try(claim: Claim, context: TryContext) -> Outcome:
     try:
         given = task_type.run(context, **claim.inputs)
         if isinstance(given, Wait):
-            return Suspended(wait=given, notes=_storable(context))
-        outputs = _without_key(_checked(task_type, given), context) | _missing_for(claim)
+            return Suspended(wait=_without_secrets(given, context), notes=_storable(context))
+        outputs = context.veil.stored.value(_checked(task_type, given)) | _missing_for(claim)
         renamed = rename_outputs(claim.renames, outputs)
         keep = partial(files.keep_large, renamed, execution_id=claim.execution_id, task=claim.task)
         inline, stored = persist(keep)  # a database that restarts must not fail a task that is done
@@ -57,37 +54,28 @@ def _failed(error: TaskError, context: TryContext) -> Failed:
     return Failed(
         error=TaskError(
             error.code,
-            _without_key(clean_json(error.message), context)[:MAX_MESSAGE_CHARACTERS],
+            context.veil.told.message(clean_json(error.message))[:MAX_MESSAGE_CHARACTERS],
             retryable=error.retryable,
             retry_after=error.retry_after,
-            details=_without_key(_cleaned(error.details), context),
+            details=context.veil.told.told(_cleaned(error.details)),
         ),
         notes=_storable(context),
     )
 
 
 def _storable(context: TryContext) -> Notes:
+    """What the try noted; the log is masked line by line as it is written, the amounts here."""
     notes = context.notes()
-    return Notes(usage=_cleaned(notes.usage), log=tuple(_without_key(clean_json(list(notes.log)), context)))
+    return Notes(usage=context.veil.stored.value(_cleaned(notes.usage)), log=tuple(clean_json(list(notes.log))))
 
 
-def _without_key(value: Any, context: TryContext) -> Any:
-    """``value`` with the provider's key masked: an answer may quote it, and it is shown nowhere."""
-    key = context.provider.key or ""
-    shown = context.provider.is_local_voice or len(key) < SHORTEST_KEY
-    return value if shown else _masked(value, key)
-
-
-def _masked(value: Any, key: str) -> Any:
-    match value:
-        case str():
-            return value.replace(key, MASK)
-        case dict():
-            return {name.replace(key, MASK): _masked(inner, key) for name, inner in value.items()}
-        case list():
-            return [_masked(inner, key) for inner in value]
-        case _:
-            return value
+def _without_secrets(wait: Wait, context: TryContext) -> Wait:
+    """What it waits for is stored, shown to people, and given to other executions."""
+    mask = context.veil.stored
+    if not mask:
+        return wait
+    state = None if wait.state is None else mask.value(dict(wait.state))
+    return replace(wait, data=mask.value(dict(wait.data)), state=state)
 
 
 def _cleaned(values: Mapping[str, Any]) -> Mapping[str, Any]:

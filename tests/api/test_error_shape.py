@@ -11,6 +11,7 @@ from django.contrib.auth import get_user_model
 from django.urls import URLPattern, get_resolver
 
 from dataflow.urls import urlpatterns
+from executions.secret_store import put_connection, set_secret
 from executions.triggers.hooks import create_hook
 from executions.triggers.schedules import create_schedule
 from tests.api_client import Api, assert_problem
@@ -50,6 +51,10 @@ ALLOWED = {
     "executions/cancel": {"POST"},
     "executions/resume": {"POST"},
     "executions/rerun": {"POST"},
+    "secrets": {"GET"},
+    "secrets/ID": {"GET", "PUT", "DELETE"},
+    "connections": {"GET"},
+    "connections/ID": {"GET", "PUT", "DELETE"},
     "task-types": {"GET"},
     "task-types/text.size": {"GET"},
     "files": {"POST"},
@@ -96,10 +101,12 @@ def known(workflow: Workflow) -> dict[str, str]:
     execution = make_execution(workflow)
     schedule = create_schedule(workflow=workflow, document={"every_minutes": 5, "inputs": {"text": "x"}})
     hook = create_hook(workflow=workflow, document={"inputs": {"text": "x"}})
+    set_secret(name="TOKEN", value="a value nobody sees")
+    put_connection(name="main", document={"kind": "openai", "settings": {}})
     ids = {"workflows/ID": f"workflows/{workflow.pk}", "executions/ID": f"executions/{execution.pk}",
            "files/ID": f"files/{make_file().pk}", "tasks/ID": f"tasks/{make_task_run(execution, 'first').name}",
            "schedules/ID": f"schedules/{schedule.pk}", "hooks/ID": f"hooks/{hook.hook.pk}",
-           "hooks/TOKEN": f"hooks/{hook.token}"}  # fmt: skip
+           "hooks/TOKEN": f"hooks/{hook.token}", "secrets/ID": "secrets/TOKEN", "connections/ID": "connections/main"}  # fmt: skip
     found = {}
     for path in ALLOWED:
         address = path
@@ -124,7 +131,8 @@ def test_wrong_methods(api: Api, path: str, method: str) -> None:
 
 @pytest.mark.parametrize("path", [path for path in ALLOWED if "ID" in path or "TOKEN" in path])
 def test_unknown_ids(api: Api, path: str) -> None:
-    for method in ALLOWED[path]:
+    named = path in ("secrets/ID", "connections/ID")
+    for method in ALLOWED[path] - ({"PUT"} if named else set()):  # which makes one of that name
         for slash in ("", "/"):
             assert_problem(
                 api.raw(method, unknown(path) + slash, b'{"title": "x"}' if method == "PATCH" else b"{}"),

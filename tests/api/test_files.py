@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import hashlib
+import io
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
+from django.core.files.storage import default_storage
 from django.core.files.uploadedfile import SimpleUploadedFile
+from pytest_django import Settings
 
-from executions.models import StoredFile
+from dataflow.request_body import WholeBody
+from executions import files, uploads
+from executions.models import Blob, StoredFile
 from tests.api_client import Api, assert_problem, rows
 
 pytestmark = pytest.mark.django_db
 
-DATA = bytes(range(256)) * 10
+DATA = b"ID3\4" + bytes(range(252)) + bytes(range(256)) * 9
+#: What is what its name says.
+PNG = b"\x89PNG\r\n\x1a\n" + bytes(20)
 
 
 def part(name: str, content_type: str, data: bytes = b"data", field: str = 'name="file"') -> bytes:
@@ -58,8 +67,12 @@ def test_it_works(api: Api) -> None:
     assert got.headers["Accept-Ranges"] == "bytes"
 
 
-def test_twice_makes_two(api: Api) -> None:
-    assert upload(api)["file_id"] != upload(api)["file_id"]
+def test_twice_makes_two_files_of_one_content(api: Api) -> None:
+    first, second = upload(api, "a.mp3"), upload(api, "b.mp3")
+    assert first["file_id"] != second["file_id"]
+    assert [first["name"], second["name"]] == ["a.mp3", "b.mp3"]
+    assert Blob.objects.get().size == len(DATA)
+    assert content(api, first).getvalue() == content(api, second).getvalue() == DATA
 
 
 def test_a_large_one(api: Api) -> None:
@@ -72,7 +85,8 @@ def test_a_large_one(api: Api) -> None:
 
 def test_an_empty_one(api: Api) -> None:
     shown = upload(api, data=b"")
-    assert shown["size"] == 0
+    assert (shown["size"], shown["content_type"]) == (0, "application/octet-stream")
+    assert upload(api, "a.csv", "", b"")["content_type"] == "text/csv"
     assert content(api, shown).getvalue() == b""
     assert_problem(content(api, shown, 416, Range="bytes=0-"), 416, "range_not_satisfiable")
 
@@ -147,15 +161,44 @@ def test_what_a_browser_would_run_is_never_shown_in_place(api: Api, content_type
 
 
 @pytest.mark.parametrize(
-    "content_type", ["audio/mpeg", "video/mp4", "image/png", "text/plain; charset=utf-8", "application/json"]
-)
-def test_what_is_harmless_is_shown_in_place_in_a_sandbox(api: Api, content_type: str) -> None:
-    got = content(api, upload(api, "x", content_type))
+    ("content_type", "data"),
+    [("audio/mpeg", DATA), ("video/mp4", b"\0\0\0\x20ftypisom"), ("image/png", PNG), ("application/json", b"{}"),
+     ("text/plain; charset=utf-8", b"some text")],
+)  # fmt: skip
+def test_what_is_harmless_is_shown_in_place_in_a_sandbox(api: Api, content_type: str, data: bytes) -> None:
+    got = content(api, upload(api, "x", content_type, data))
     got.getvalue()
-    assert got.headers["Content-Type"].startswith(content_type.partition(";")[0])
+    assert got.headers["Content-Type"] == content_type
     assert got.headers["Content-Disposition"].startswith("inline;")
     assert got.headers["X-Content-Type-Options"] == "nosniff"
     assert "sandbox" in got.headers["Content-Security-Policy"]
+
+
+@pytest.mark.parametrize(
+    ("name", "claimed", "data", "kind", "sent"),
+    [
+        ("cat.png", "image/png", b"<!doctype html><script>alert(1)</script>", "text/html", "application/octet-stream"),
+        ("cat.png", "image/png", b"<svg onload='alert(1)'/>", "image/svg+xml", "application/octet-stream"),
+        ("cat.mp3", "audio/mpeg", b"<?xml version='1.0'?><x/>", "application/xml", "application/octet-stream"),
+        ("notes.txt", "text/plain", b"<html><script>alert(1)</script>", "text/html", "application/octet-stream"),
+        ("a.mathml", "application/mathml+xml", b"<?xml version='1.0'?><math/>", "application/mathml+xml", "application/octet-stream"),
+        ("x.js", "text/javascript", b"alert(1)", "text/javascript", "application/octet-stream"),
+        ("notes.txt", "text/plain", b"PK\3\4" + bytes(30), "application/zip", "application/zip"),
+        ("page.html", "text/html", PNG, "image/png", "image/png"),
+        ("page.html", "text/html", b"GIF89a<script>alert(1)</script>", "image/gif", "image/gif"),
+    ],
+)  # fmt: skip
+def test_what_lies_about_itself(api: Api, name: str, claimed: str, data: bytes, kind: str, sent: str) -> None:
+    shown = upload(api, name, claimed, data)
+    assert shown["content_type"] == kind
+    got = content(api, shown, Accept="text/html,*/*")
+    assert got.getvalue() == data
+    assert got.headers["Content-Type"] == sent
+    assert got.headers["X-Content-Type-Options"] == "nosniff"
+    assert got.headers["Content-Security-Policy"] == "sandbox; default-src 'none'"
+    assert got.headers["Content-Disposition"].startswith(
+        "inline" if kind.startswith("image/") and sent == kind else "attachment"
+    )
 
 
 @pytest.mark.parametrize(
@@ -182,7 +225,7 @@ def test_odd_names_are_data(api: Api, name: str) -> None:
     assert got.getvalue() == DATA
     assert got.headers["Content-Disposition"].isascii()
     assert "X" not in got.headers
-    assert StoredFile.objects.get().content.name.count("/") == 1
+    assert re.fullmatch(r"[a-z0-9]{2}/[a-z0-9]{14}", StoredFile.objects.get().blob.name)
 
 
 @pytest.mark.parametrize(
@@ -278,8 +321,37 @@ def test_unknown(api: Api, file: str) -> None:
 def test_a_file_whose_content_is_gone(api: Api) -> None:
     shown = upload(api)
     stored = StoredFile.objects.get()
-    stored.content.storage.delete(str(stored.content.name))
+    default_storage.delete(stored.blob.name)
     assert_problem(api.raw("GET", shown["url"]), 404, "not_found")
+
+
+def test_far_too_large_is_refused_anywhere(api: Api) -> None:
+    kind = "multipart/form-data; boundary=b"
+    for path in ("/files", "/workflows/wf-x/executions", "/admin/login/"):
+        answer = api.generic("POST", path, b"x", content_type=kind, CONTENT_LENGTH=str(3 * 2**30))
+        assert_problem(answer, 413, "too_large")
+
+
+def test_one_that_is_too_large_leaves_nothing(api: Api, monkeypatch: pytest.MonkeyPatch, settings: Settings) -> None:
+    monkeypatch.setattr(files, "MAX_BYTES", 1000)
+    monkeypatch.setattr(uploads, "MAX_BYTES", 1000)
+    before = rows()
+    assert_problem(send(api, part("a.mp3", "audio/mpeg", DATA)), 413, "too_large")
+    assert rows() == before
+    assert not list(Path(settings.FILE_UPLOAD_TEMP_DIR).iterdir())
+
+
+def test_a_connection_that_breaks_leaves_nothing(api: Api, settings: Settings) -> None:
+    """As the web server reads it: tests/processes/test_files.py does the same to a real one."""
+    body = part("a.mp3", "audio/mpeg", DATA * 100)
+    before = rows()
+    answer = api.generic(
+        "POST", "/files", b"x", content_type="multipart/form-data; boundary=b", CONTENT_LENGTH=str(len(body)),
+        **{"wsgi.input": WholeBody(io.BytesIO(body[:100_000]), len(body))},
+    )  # fmt: skip
+    assert_problem(answer, 400, "validation")
+    assert rows() == before
+    assert not list(Path(settings.FILE_UPLOAD_TEMP_DIR).iterdir())
 
 
 def test_any_accept_gets_the_file(api: Api) -> None:

@@ -151,3 +151,52 @@ def test_the_queries_do_not_grow_with_tasks(api: Api, django_assert_max_num_quer
     with django_assert_max_num_queries(4):
         shown = api.call("GET", f"/workflows/{execution.workflow_id}/executions/{execution.pk}", status=200)
     assert len(shown["tasks"]) == 30
+
+
+def test_what_models_were_used_and_what_it_cost(api: Api, workflow: Workflow) -> None:
+    """Every try is paid: those that failed, and those of items."""
+    execution = make_execution(workflow)
+    mini = {"model": "gpt-4o-mini-2024-07-18", "input_tokens": 1_000_000}
+    first = make_task_run(execution, "first", usage=mini, attempt=2)
+    Attempt.objects.create(task_run=first, number=1, type="x", started_at=START, ended_at=START, usage=mini)
+    failed = make_task_run(execution, "second", TaskStatus.FAILED, usage={"model": "tts-1", "characters": 1000})
+    Attempt.objects.create(
+        task_run=failed, number=1, type="x", started_at=START, ended_at=START, error={"code": "x", "message": "x"},
+        usage={"model": "tts-1", "characters": 1000},
+    )  # fmt: skip
+    make_task_run(execution, "third", items={"total": 2, "next": 2, "completed": 1, "failed": 1})
+    own = {"type": "x", "position": 2, "attempt": 1, "started_at": START}
+    for number, status in enumerate((TaskStatus.COMPLETED, TaskStatus.FAILED)):
+        item = TaskRun.objects.create(
+            execution=execution, name=f"third[{number}]", item=number, status=status, usage=mini, **own
+        )
+    Attempt.objects.create(task_run=item, number=1, type="x", started_at=START, ended_at=START, usage=mini)
+    shown = api.call("GET", f"/workflows/{workflow.pk}/executions/{execution.pk}", status=200)
+    assert shown["usage"] == {
+        "input_tokens": 4_000_000, "characters": 1000, "cost": 0.615,
+        "models": [
+            {"model": "gpt-4o-mini-2024-07-18", "input_tokens": 4_000_000, "cost": 0.6},
+            {"model": "tts-1", "characters": 1000, "cost": 0.015},
+        ],
+    }  # fmt: skip
+    assert [task["cost"] for task in shown["tasks"]] == [0.3, 0.015, 0.3]
+
+
+def test_the_queries_do_not_grow_with_items(api: Api, workflow: Workflow, django_assert_max_num_queries: Any) -> None:
+    execution = make_execution(workflow)
+    make_task_run(execution, "first", items={"total": 30, "next": 30, "completed": 30, "failed": 0})
+    own = {
+        "type": "x",
+        "position": 0,
+        "attempt": 2,
+        "status": TaskStatus.COMPLETED,
+        "usage": {"model": "m", "images": 1},
+    }
+    for number in range(30):
+        item = TaskRun.objects.create(execution=execution, name=f"first[{number}]", item=number, **own)
+        Attempt.objects.create(
+            task_run=item, number=1, type="x", started_at=START, ended_at=START, usage={"model": "m", "images": 1}
+        )
+    with django_assert_max_num_queries(6):
+        shown = api.call("GET", f"/workflows/{execution.workflow_id}/executions/{execution.pk}", status=200)
+    assert shown["usage"] == {"images": 60, "cost": None, "models": [{"model": "m", "images": 60, "cost": None}]}

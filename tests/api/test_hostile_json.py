@@ -200,7 +200,7 @@ DEFINITIONS: list[tuple[str, Any, str]] = [
         ("inputs.0.enum", []), ("inputs.0.enum", "a"), ("inputs.0.enum", {}), ("inputs.0.minimum", 1),
         ("inputs.0.min_length", -1), ("inputs.0.max_length", 1.5), ("inputs.0.pattern", "("),
         ("inputs.0.pattern", "(?=x)"), ("inputs.0.pattern", "(a" * 10_000), ("inputs.0.pattern", "a{1000}" * 5000),
-        ("inputs.0.sensitive", True), ("inputs.0.typ", "text"),
+        ("inputs.0.sensitive", "yes"), ("inputs.0.sensitive", 1), ("inputs.0.typ", "text"),
         ("tasks", {}), ("tasks", []), ("tasks", None), ("tasks", many_tasks(501)), ("tasks", "x"),
         ("tasks.0", []), ("tasks.0", "x"), ("tasks.0", None), ("tasks.0.name", "x y"), ("tasks.0.name", None),
         ("tasks.0.type", "no.such.type"), ("tasks.0.type", []), ("tasks.0.type", {}), ("tasks.0.type", ""),

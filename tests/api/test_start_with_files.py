@@ -40,7 +40,7 @@ def test_it_works(api: Api, workflow: Workflow) -> None:
     execution, stored = Execution.objects.get(), StoredFile.objects.get()
     assert execution.inputs == {"sound": stored.as_value(), "note": "loud"}
     assert execution.labels == {"a": "b"}
-    assert (stored.name, stored.content_type) == ("o.wav", "audio/x-wav")
+    assert (stored.name, stored.content_type) == ("o.wav", "audio/wav")
 
 
 @pytest.mark.parametrize(

@@ -65,10 +65,18 @@ def _addresses(shared_stack: Stack, website: WebStub) -> list[str]:
     }
     execution = shared_stack.post(f"/workflows/{workflow}/executions", body)["workflow_execution_id"]
     assert shared_stack.wait_for_execution(workflow, execution)["status"] == "FAILED"
+    shared_stack.request("PUT", f"/secrets/{'LONG_' * 20}", json={"value": "a value nobody sees"})
+    connection = {
+        "kind": "openai",
+        "settings": {"base_url": f"http://{LONG[:60]}.example.com/v1", "default_model": NASTY},
+    }
+    shared_stack.request("PUT", "/connections/main", json=connection)
     base = f"/workflows/{workflow}"
     return [
         "/", "/workflows", "/workflows?search=zzz", "/workflows/new", "/executions", "/executions?status=CANCELLED",
-        "/task-types", "/task-types/web.download", base, f"{base}/run?from={execution}", f"{base}/edit",
+        "/task-types", "/task-types?search=zzz", "/task-types/web.download", "/task-types/openai.audio.transcription",
+        "/secrets", "/secrets?kind=email", "/connections/main",
+        base, f"{base}/run?from={execution}", f"{base}/edit",
         f"{base}/versions", f"{base}/versions/2", f"{base}/executions", f"{base}/executions/{execution}",
     ]  # fmt: skip
 

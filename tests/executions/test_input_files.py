@@ -35,9 +35,9 @@ def run(url: str, **more: Any) -> Execution:
 
 
 def test_it_works(web: WebStub) -> None:
-    execution = run(web.page("/some/a%20b.wav", b"RIFF", content_type="audio/wav"))
+    execution = run(web.page("/some/a%20b.wav", b"RIFF\4\0\0\0WAVE", content_type="audio/x-wav"))
     stored = StoredFile.objects.get()
-    assert execution.outputs == {"file": stored.as_value(), "text": "a b.wav 4 audio/wav"}
+    assert execution.outputs == {"file": stored.as_value(), "text": "a b.wav 12 audio/wav"}
     assert execution.inputs == {"f": stored.as_value()}
     assert stored.execution_id == execution.pk
     assert sum(web.counts().values()) == 1

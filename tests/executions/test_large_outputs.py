@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from django.core.files.storage import default_storage
 
 from executions import files
 from executions.engine.outcomes import Completed
@@ -45,7 +46,7 @@ def test_a_kept_output_that_is_gone_fails_what_needs_it_and_the_execution_ends()
     claimed = claim(execution)
     inline, stored = files.keep_large({"text": LARGE}, execution_id=execution.pk, task="first")
     kept = StoredFile.objects.get(pk=stored["text"]["file_id"])
-    kept.content.storage.delete(kept.content.name)
+    default_storage.delete(kept.blob.name)
     assert settle(claimed, Completed(outputs=inline, stored=stored)) is None
     row = fresh(execution)
     assert (row.status, row.error["code"], row.error["task"]) == (ExecutionStatus.FAILED, "runtime", "b")

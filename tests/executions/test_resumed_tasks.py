@@ -11,6 +11,7 @@ from executions.database import writing
 from executions.engine.outcomes import Completed, Outcome, Suspended
 from executions.engine.planner import Claim
 from executions.models import Attempt, Execution
+from executions.present import describe_execution
 from executions.worker.context import context_for
 from tasks_lib.base import Resumed, Wait
 from tests.carrier_driver import Tries, ask, ended, go_on
@@ -67,7 +68,9 @@ def test_it_runs_again_with_its_state_after_each_child() -> None:
     done = {"status": "COMPLETED", "outputs": {"said": "work done"}, "error": None}
     assert talk.told == [None, Resumed(state={"turn": 1}, **done), Resumed(state={"turn": 2}, **done)]
     assert task(parent, "talk").attempt == 3
-    assert list(Attempt.objects.order_by("number").values_list("number", "error")) == [(1, None), (2, None)]
+    assert list(Attempt.objects.values_list("number", "error", "went_on")) == [(1, None, True), (2, None, True)]
+    shown = describe_execution(Execution.objects.get(pk=parent.pk))["tasks"][0]["attempts"]
+    assert [(one["number"], one["status"]) for one in shown] == [(n, "COMPLETED") for n in (1, 2, 3)]
     assert event_types(parent).count("task.waiting talk") == 2
 
 

@@ -18,6 +18,7 @@ from executions.models import (
     DeliveryAttempt,
     Event,
     Execution,
+    FileUse,
     IdempotencyKey,
     SigningSecret,
 )
@@ -57,8 +58,10 @@ def rows():
     installation_keys()
     job = OrmQ.objects.create(key="dataflow", payload="never opened", lock=START)
     secret = SigningSecret.objects.get()
+    file = make_file()
+    use = FileUse.objects.create(file=file, execution=execution)
     return [
-        execution, run, attempt, event, delivery, sent, key, job, secret, make_file(), make_worker(),
+        execution, run, attempt, event, delivery, sent, key, job, secret, file, file.blob, use, make_worker(),
         execution.workflow, execution.version,
     ]  # fmt: skip
 

@@ -27,6 +27,14 @@ def workflow():
     return make_workflow(inputs=INPUTS)
 
 
+@pytest.mark.parametrize("name", ["rows", "fields", "errors", "items"])
+def test_an_input_may_be_called_as_a_part_of_the_form_is(read, name):
+    workflow = make_workflow(inputs=[INPUTS[0], {"name": name, "type": "text", "default": "x"}])
+    html = read(f"/workflows/{workflow.pk}/run")
+    assert '<textarea name="input_text"' in html
+    assert f'name="input_{name}"' in html
+
+
 def test_each_type_has_its_field(read, workflow):
     html = read(f"/workflows/{workflow.pk}/run")
     assert '<textarea name="input_text"' in html

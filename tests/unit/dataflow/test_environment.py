@@ -24,6 +24,19 @@ def test_it_works() -> None:
     assert env.text("HOST") == "127.0.0.1"
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "days"),
+    [
+        ("DATAFLOW_RETENTION_DAYS", "", None),
+        ("DATAFLOW_RETENTION_DAYS", "90", 90),
+        ("DATAFLOW_FILE_RETENTION_DAYS", "", 30),
+        ("DATAFLOW_FILE_RETENTION_DAYS", "0", None),
+    ],
+)
+def test_days(name: str, value: str, days: int | None) -> None:
+    assert Environment({name: value}).days(name) == days
+
+
 @pytest.mark.parametrize("value", ["", "0", "off", "No", "false"])
 def test_flags_are_off(value: str) -> None:
     assert Environment({"DEBUG": value}).flag("DEBUG") is False
@@ -36,6 +49,7 @@ def test_flags_are_off(value: str) -> None:
         (lambda env: env.integer("PORT", minimum=1, maximum=65535), "PORT", "65536", "whole number from 1 to 65535"),
         (lambda env: env.integer("PORT", minimum=1, maximum=65535), "PORT", "٣", "whole number"),
         (lambda env: env.integer("WORKERS", minimum=1, maximum=64), "WORKERS", "-1", "whole number"),
+        (lambda env: env.days("DATAFLOW_RETENTION_DAYS"), "DATAFLOW_RETENTION_DAYS", "1.5", "whole number from 0"),
         (lambda env: env.flag("DEBUG"), "DEBUG", "maybe", "Use 1 or 0"),
         (lambda env: env.url("OPENAI_BASE_URL"), "OPENAI_BASE_URL", "api.example.com", "whole address"),
         (lambda env: env.origins("CSRF_TRUSTED_ORIGINS"), "CSRF_TRUSTED_ORIGINS", "example.com", "https://"),
