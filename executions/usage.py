@@ -1,7 +1,7 @@
 """What tasks used of models, summed, and what it cost by a table of prices. Pure.
 
 A usage is what one try noted: ``model`` and any of ``input_tokens`` (with ``cached_tokens`` among them),
-``output_tokens``, ``characters``, ``seconds`` and ``images``.
+``output_tokens``, ``characters``, ``seconds`` and ``images``; ``local`` is true for a model on this machine.
 """
 
 from __future__ import annotations
@@ -43,7 +43,9 @@ class Prices:
         return self.models[max(fitting, key=len)] if fitting else None
 
     def cost(self, usage: Mapping[str, Any]) -> float | None:
-        """What one try cost in US dollars; ``None`` where the table does not say."""
+        """What one try cost in US dollars; ``None`` where the table does not say. This machine's own work is free."""
+        if usage.get("local") is True:
+            return 0.0
         prices = self.of(str(usage["model"])) if "model" in usage else None
         if prices is None:
             return None

@@ -115,7 +115,7 @@ class TryContext:
         """Record amounts; numbers given twice add up."""
         for name, amount in amounts.items():
             before = self._usage.get(name)
-            adds = isinstance(amount, int | float) and isinstance(before, int | float)
+            adds = type(amount) in (int, float) and type(before) in (int, float)
             self._usage[name] = before + amount if adds else amount
 
     def secret(self, name: str) -> str | None:

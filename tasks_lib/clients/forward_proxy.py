@@ -202,7 +202,7 @@ class _Handler(socketserver.BaseRequestHandler):
                 path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
                 server.sendall(_rewritten(head, method, path))
                 to_come = _body_length(head) - len(head.partition(b"\r\n\r\n")[2])
-            _relay(self.request, server, proxy, line, to_come)
+            _relay(self.request, server, proxy, line, to_come, is_tunnel=tunnel)
 
     def _answer(self, status: int, reason: str, header: str = "") -> None:
         with suppress(OSError):
@@ -224,16 +224,39 @@ def _body_length(head: bytes) -> int:
     return 0 if found is None else int(found[1])
 
 
-def _relay(client: socket.socket, server: socket.socket, proxy: ForwardProxy, line: Lifeline, to_come: float) -> None:
+def _closing(answer: bytes) -> bytes:
+    """The beginning of an answer, saying that nothing can follow it: a client that kept the connection would be cut."""
+    before, _, body = answer.partition(b"\r\n\r\n")
+    status, _, headers = before.partition(b"\r\n")
+    kept = _OURS.sub(b"", headers + b"\r\n") if headers else b""
+    return status + b"\r\n" + kept + b"Connection: close\r\n\r\n" + body
+
+
+def _relay(
+    client: socket.socket,
+    server: socket.socket,
+    proxy: ForwardProxy,
+    line: Lifeline,
+    to_come: float,
+    *,
+    is_tunnel: bool,
+) -> None:
     """Both ways until either side has ended, or the client has sent more than the ``to_come`` bytes it may."""
+    beginning: bytes | None = None if is_tunnel else b""
     while True:
         ready, _, _ = select.select([client, server], [], [], max(line.remaining(), 0.001))
         line.check()
         if server in ready:
             data = server.recv(_CHUNK)
             if not data:
+                client.sendall(beginning or b"")
                 return
             proxy.take(len(data))
+            if beginning is not None:
+                beginning += data
+                is_whole = b"\r\n\r\n" in beginning
+                data = _closing(beginning) if is_whole else beginning if len(beginning) > MAX_HEAD else b""
+                beginning = None if data else beginning
             client.sendall(data)
         if client in ready:
             data = client.recv(_CHUNK)

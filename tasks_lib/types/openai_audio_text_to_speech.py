@@ -77,7 +77,7 @@ def _speak_one(context: TaskContext, endpoint: Endpoint, texts: Sequence[str], o
         openai_calls.speech(context, endpoint, text=texts[0], **options) as speech,
         _new_file(context, kind, local=speech.local) as file,
     ):
-        context.usage(model=options["model"], characters=len(texts[0]))
+        context.usage(model=options["model"], characters=len(texts[0]), **_told(local=speech.local))
         if sum(file.write(chunk) for chunk in speech.chunks) == 0:
             raise _silent()
     return file.value
@@ -107,10 +107,15 @@ def _speak_part(context: TaskContext, endpoint: Endpoint, text: str, part: Path,
     """Write one part; whether the local voice spoke it."""
     with openai_calls.speech(context, endpoint, text=text, **options) as speech, part.open("wb") as sound:
         # As it comes, not at the end: what was spoken before a failure is paid.
-        context.usage(model=options["model"], characters=len(text))
+        context.usage(model=options["model"], characters=len(text), **_told(local=speech.local))
         if sum(sound.write(chunk) for chunk in speech.chunks) == 0:
             raise _silent()
         return speech.local
+
+
+def _told(*, local: bool) -> dict[str, bool]:
+    """What is spoken on this machine costs nothing."""
+    return {"local": True} if local else {}
 
 
 def _new_file(context: TaskContext, kind: str, *, local: bool) -> AbstractContextManager[FileWriter]:

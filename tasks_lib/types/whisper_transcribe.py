@@ -63,7 +63,7 @@ class WhisperTranscribe(TaskType):
                 cancellation=context.cancellation,
                 tell=lambda done: context.progress(_PREPARED + (1 - _PREPARED) * done / seconds, f"{done:.0f} s heard"),
             )
-        context.usage(model=model.name, seconds=seconds)
+        context.usage(model=model.name, seconds=seconds, local=True)
         return {**heard, "duration": seconds}
 
 

@@ -132,8 +132,8 @@ class StubContext:
     def usage(self, **amounts: JsonValue) -> None:
         for name, amount in amounts.items():
             before = self.used.get(name)
-            adds = isinstance(amount, int | float) and isinstance(before, int | float)
-            self.used[name] = before + amount if adds else amount
+            both = type(amount) in (int, float) and type(before) in (int, float)
+            self.used[name] = before + amount if both else amount
 
     def secret(self, name: str) -> str | None:
         return self.secrets.get(name)

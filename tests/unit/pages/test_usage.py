@@ -43,6 +43,8 @@ TABLE = Path(__file__).parents[3] / "dataflow" / "prices.json"
         ({"model": "voice", "characters": 2000}, 0.03),
         ({"model": "ears", "seconds": 90, "input_tokens": 10}, 0.009),
         ({"model": "eyes", "images": 2}, 0.08),
+        ({"model": "voice", "characters": 2000, "local": True}, 0.0),
+        ({"model": "unheard-of", "seconds": 3, "local": True}, 0.0),
         ({"model": "small-audio", "input_tokens": 1_000_000}, None),
         ({"model": "smaller", "input_tokens": 1}, None),
         ({"model": "ft:small", "input_tokens": 1}, None),

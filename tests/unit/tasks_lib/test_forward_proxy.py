@@ -139,6 +139,18 @@ def test_a_second_request_on_a_connection_is_not_passed_on(web: WebStub) -> None
     assert [request.path for request in web.requests] in ([], ["/page"])
 
 
+def test_a_client_is_told_that_its_connection_ends(web: WebStub) -> None:
+    """Else it sends its next request on it, which nobody answers."""
+    proxy = ForwardProxy(rules(), Cancellation(20))
+    with proxy.running():
+        client = http.client.HTTPConnection("127.0.0.1", proxy.port, timeout=20)
+        for _ in range(3):
+            client.request("GET", web.url("/page"), headers={"Proxy-Authorization": proxy.authorization})
+            answer = client.getresponse()
+            assert (answer.status, answer.read(), answer.will_close) == (200, b"there", True)
+        client.close()
+
+
 def test_bytes_are_counted(web: WebStub) -> None:
     proxy = ForwardProxy(rules(max_bytes=10_000), Cancellation(20))
     with proxy.running():

@@ -64,7 +64,7 @@ def test_speech_in_a_video_comes_back_as_text(context: StubContext) -> None:
     times = [moment for segment in outputs["segments"] for moment in (segment["start"], segment["end"])]
     assert times == sorted(times)
     assert 0 <= times[0] <= times[-1] <= outputs["duration"] + 1
-    assert context.used == {"model": "tiny.en", "seconds": outputs["duration"]}
+    assert context.used == {"model": "tiny.en", "seconds": outputs["duration"], "local": True}
     assert context.progressed[-1][0] == pytest.approx(1, abs=0.2)
 
 

@@ -165,7 +165,8 @@ def test_a_page_cannot_lead_it_inside(context: StubContext, web: WebStub, clip: 
         context.http = Egress(allowed_hosts=frozenset({f"127.0.0.1:{web.port}"}))
         for url in (page, away):
             error = refused(context, url)
-            assert (error.code, error.details["address"]) == ("blocked_address", "127.0.0.1")
+            assert error.code == "blocked_address", error.message
+            assert error.details.get("address") == "127.0.0.1", error.message
         assert inside.requests == []
 
 
