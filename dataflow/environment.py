@@ -58,6 +58,11 @@ ENVIRONMENT = (
     ),
     Variable(name="WORKERS", default="2", help="Worker processes."),
     Variable(name="WORKER_THREADS", default="256", help="Tasks that one worker process runs at the same time."),
+    Variable(
+        name="WORKER_NICE",
+        default="5",
+        help="How much the workers give way where the processor is short (0–19): who waits for an answer goes first.",
+    ),
     Variable(name="OPENAI_API_KEY", default="", help="Key for the OpenAI task types.", secret=True),
     Variable(name="OPENAI_BASE_URL", default="", help="Another server that speaks the OpenAI protocol."),
     Variable(

@@ -21,6 +21,7 @@ PORT = env.integer("PORT", minimum=1, maximum=65535)
 DATA_DIR = env.data_dir()
 WORKERS = env.integer("WORKERS", minimum=1, maximum=64)
 WORKER_THREADS = env.integer("WORKER_THREADS", minimum=1, maximum=1000)
+WORKER_NICE = env.integer("WORKER_NICE", minimum=0, maximum=19)
 
 # --- keys and providers ---------------------------------------------------------------------------------------
 SECRET_KEY = env.secret_key(data_dir=DATA_DIR, debug=DEBUG)

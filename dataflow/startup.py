@@ -87,7 +87,9 @@ def _start_and_stay(supervisor: Supervisor, first: FirstStart | None, write: Wri
 
 
 def _needs_local_voice() -> bool:
-    return settings.DEBUG and not settings.OPENAI_API_KEY and not settings.DATAFLOW_LOCAL_VOICE_URL
+    """Only where ``provider_for`` would use it."""
+    used = not settings.OPENAI_API_KEY and not settings.OPENAI_BASE_URL
+    return settings.DEBUG and used and not settings.DATAFLOW_LOCAL_VOICE_URL
 
 
 def _start_local_voice(supervisor: Supervisor, write: Write) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from collections.abc import Iterator, Mapping
 from typing import IO
@@ -12,18 +14,27 @@ from django.http import HttpResponse, HttpResponseNotModified, StreamingHttpResp
 from django.http.response import HttpResponseBase
 
 from dataflow.lib.errors import ApiProblem, not_found
+from dataflow.lib.fields import dump_json
+from executions.files import OUTPUT
+from executions.hidden import mask_of
 from executions.models import StoredFile
+from executions.redaction import NOTHING
+
+#: Bytes of an output in which sensitive values are masked when it is downloaded: it is held in memory for that.
+MAX_MASKED = 16 * 1024 * 1024
 
 #: Types that a page may show in place. Everything else is offered as a download.
 SHOWN_IN_PLACE = re.compile(r"(audio|video)/[\w.+-]+|image/(png|jpeg|gif|webp|avif)|text/plain|application/json")
-#: Never sent as what they claim to be: a browser would run them.
-_ACTIVE = re.compile(r"(text/html|image/svg|.*[/+]xml|.*(java|ecma|vb)script|multipart/|message/)", re.IGNORECASE)
+#: Never sent as what they claim to be: a browser would run them, or let them change how a page of ours looks.
+_ACTIVE = re.compile(r"(text/html|image/svg|.*[/+]xml|.*script|.*css|multipart/|message/)", re.IGNORECASE)
 _RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")
 _CHUNK = 64 * 1024
 
 
 def download(stored: StoredFile, headers: Mapping[str, str]) -> HttpResponseBase:
     """The content of a file, or the part that ``Range`` asks for (RFC 9110); 304 for a known ``If-None-Match``."""
+    if (masked := _masked(stored)) is not None:
+        return masked
     etag = f'"{stored.sha256}"'
     known = headers.get("If-None-Match", "")
     if etag in known or known.strip() == "*":
@@ -34,6 +45,27 @@ def download(stored: StoredFile, headers: Mapping[str, str]) -> HttpResponseBase
         if span is not None:
             return _with_headers(_part(stored, *span), stored, etag)
     return _with_headers(_streamed(stored, 0, stored.size, status=200), stored, etag)
+
+
+def _masked(stored: StoredFile) -> HttpResponseBase | None:
+    """An output that is kept as a file, without the sensitive values of its execution; ``None`` for all else."""
+    mask = mask_of(stored.execution) if stored.execution is not None and OUTPUT in stored.metadata else NOTHING
+    if not mask:
+        return None
+    if stored.size > MAX_MASKED:
+        detail = (
+            f"This output may hold sensitive values, and is larger than the {MAX_MASKED // 1024**2} MiB in which they "
+            "are masked. Write what is needed of it to a file or an output of its own."
+        )
+        raise ApiProblem(status=403, code="authorization", title="Forbidden", detail=detail)
+    try:
+        with default_storage.open(stored.blob.name, "rb") as content:
+            text = dump_json(mask.value(json.loads(content.read())))
+    except FileNotFoundError as error:
+        raise not_found("content of file", stored.pk) from error
+    response = _with_headers(HttpResponse(text), stored, f'"{hashlib.sha256(text.encode()).hexdigest()}"')
+    response.headers["Accept-Ranges"] = "none"
+    return response
 
 
 def _span(asked: str, size: int) -> tuple[int, int] | None:

@@ -92,6 +92,10 @@ def urls_in(definition: Definition, inputs: Mapping[str, Any]) -> dict[str, str]
     return {name: value["url"] for name, value in values.items() if value and "file_id" not in value}
 
 
+#: In the metadata of a file that holds an output: its name.
+OUTPUT = "output"
+
+
 def clean_name(name: str) -> str:
     """A name fit to show and to offer as a download: no folders, no control characters, at most 255 characters."""
     last = name.replace("\\", "/").rsplit("/", 1)[-1]
@@ -105,6 +109,12 @@ def open_stored(file_id: str) -> IO[bytes]:
     if place is None:
         raise TaskError("validation", f"There is no file {file_id}.")
     return default_storage.open(place, "rb")
+
+
+def value_of(file_id: str) -> dict[str, Any] | None:
+    """The ``file`` value of a stored file, ``None`` when there is none."""
+    stored = StoredFile.objects.filter(pk=file_id).first()
+    return None if stored is None else stored.as_value()
 
 
 def keep_large(values: Mapping[str, Any], *, execution_id: str, task: str) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -126,7 +136,8 @@ def keep_large(values: Mapping[str, Any], *, execution_id: str, task: str) -> tu
 def _keep(name: str, text: bytes, *, execution_id: str, task: str) -> dict[str, Any]:
     if len(text) > MAX_OUTPUT_BYTES:
         raise TaskError("too_large", f"Output {name} has {len(text)} bytes; at most {MAX_OUTPUT_BYTES} are kept.")
-    with creating(f"{name}.json", "application/json", execution_id=execution_id, task=task) as writer:
+    told = {OUTPUT: name}
+    with creating(f"{name}.json", "application/json", metadata=told, execution_id=execution_id, task=task) as writer:
         writer.write(text)
     return {"file_id": writer.value["file_id"], "size": len(text)}
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from django.conf import settings
+from django.core.exceptions import RequestDataTooBig
 from django.core.files.uploadedfile import UploadedFile
 from django.core.files.uploadhandler import FileUploadHandler
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
 from dataflow.api.errors import problem_response
+from dataflow.api.permissions import is_open_to
 from dataflow.lib.errors import ApiProblem
 from executions.blobs import Spool
 from executions.files import MAX_BYTES
@@ -37,6 +40,18 @@ class SpoolingHandler(FileUploadHandler):
     def __init__(self, request: HttpRequest | None = None) -> None:
         super().__init__(request)
         self._spools: list[Spool] = []
+
+    def handle_raw_input(
+        self,
+        input_data: Any,
+        META: Any,  # noqa: N803 - as Django has it
+        content_length: int,
+        boundary: Any,
+        encoding: Any = None,
+    ) -> None:
+        """Refuse what a stranger sends: Django reads a form for its token before anybody asks who they are."""
+        if content_length > settings.DATA_UPLOAD_MAX_MEMORY_SIZE and not _is_known(self.request):
+            raise RequestDataTooBig("Sign in to send files.")
 
     def new_file(self, *arguments: Any, **named: Any) -> None:
         """Begin a file."""
@@ -65,6 +80,14 @@ class SpoolingHandler(FileUploadHandler):
         """Give the disk its room back."""
         for spool in self._spools:
             spool.close()
+
+
+def _is_known(request: HttpRequest | None) -> bool:
+    """Whether it is a caller with an account, or from this machine in development."""
+    if request is None:
+        return False
+    user = getattr(request, "user", None)
+    return is_open_to(request) or bool(user is not None and user.is_authenticated)
 
 
 class UploadsMiddleware:

@@ -54,6 +54,9 @@ class Files(Protocol):
     def open(self, value: FileValue) -> AbstractContextManager[IO[bytes]]:
         """Open a file value (``{"file_id": …}`` or ``{"url": …}``, fetched under the egress rules) to read."""
 
+    def describe(self, value: FileValue) -> FileValue:
+        """The value with the file's name, type and size where it has only an id; else, or for no known id, as it is."""
+
     def create(
         self, name: str, content_type: str, *, metadata: Mapping[str, JsonValue] | None = None
     ) -> AbstractContextManager[FileWriter]:

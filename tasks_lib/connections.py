@@ -93,7 +93,11 @@ _SQL = Kind(
             example="postgresql://reader:password@db.example.com:5432/shop",
         ),
         ConnectionField(
-            name="read_only", type="boolean", default=True, description="Whether every statement that writes is refused"
+            name="read_only",
+            type="boolean",
+            default=True,
+            description="Whether every statement that writes is refused. Let the user of the address have no more "
+            "rights than to read: a superuser also reads the server's files",
         ),
     ),
 )

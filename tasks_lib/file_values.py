@@ -31,6 +31,11 @@ def as_file(value: JsonValue, place: str) -> FileValue:
     )
 
 
+def given_file(context: TaskContext, value: JsonValue, place: str) -> FileValue:
+    """``as_file``, with the name and type of a file that is given by its id alone."""
+    return context.files.describe(as_file(value, place))
+
+
 def name_of(value: FileValue, otherwise: str = "file") -> str:
     """What the file is called, without folders. One that is known by its id alone has no name here."""
     named = str(value.get("name") or "") or ("" if "file_id" in value else _last_of(str(value.get("url") or "")))

@@ -2,10 +2,31 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
+from urllib.parse import urlsplit
 
 from dataflow.lib.errors import TaskError
 from tasks_lib.base import JsonValue
+
+_METHOD = re.compile(r"[A-Za-z]{1,20}")
+
+
+def require_url(url: str) -> None:
+    """Raise ``TaskError`` for what can be seen to be no address; the way out has the last word."""
+    try:
+        parts = urlsplit(url.lstrip())
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable:
+        raise TaskError("validation", f"The URL {url[:200]!r} must start with http:// or https:// and name a host.")
+
+
+def require_method(method: str) -> None:
+    """Raise ``TaskError`` for what can be seen to be no method; the way out has the last word."""
+    if not _METHOD.fullmatch(method):
+        raise TaskError("validation", f"{method[:40]!r} is not an HTTP method that can be used.")
 
 
 def text_headers(headers: Mapping[str, JsonValue] | None) -> dict[str, str]:

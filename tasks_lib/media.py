@@ -13,6 +13,7 @@ from dataflow.lib.errors import TaskError
 from tasks_lib import file_values
 from tasks_lib.base import Field, FileValue, JsonValue, TaskContext
 from tasks_lib.clients import ffmpeg
+from tasks_lib.literals import fractions, wrong_inputs
 
 #: Bytes of a media file that is taken at all, and of all files that one task makes of it.
 MAX_INPUT, MAX_OUTPUT = 2 * 1024**3, 2 * 1024**3
@@ -100,6 +101,12 @@ def opened(context: TaskContext, value: FileValue, what: str) -> Iterator[Opened
         path = folder / "source"  # its name is the user's, and so is no part of ours
         file_values.copy(context, value, path, most=MAX_INPUT, what=what)
         yield Opened(folder, path, ffmpeg.probe(path, cancellation=context.cancellation))
+
+
+def wrong_sound(given: Mapping[str, JsonValue]) -> Iterator[tuple[str, str]]:
+    """What is wrong with the inputs of ``SOUND_INPUTS`` that are known before the task runs."""
+    yield from wrong_inputs(given, {"bitrate": _bits})
+    yield from fractions(given, "sample_rate", "channels")
 
 
 def sound_arguments(inputs: Mapping[str, JsonValue]) -> list[str]:

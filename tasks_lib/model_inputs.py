@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from dataflow.lib.errors import TaskError
-from tasks_lib.base import MISSING, Field, JsonValue, TaskContext
+from tasks_lib.base import Field, JsonValue, TaskContext
 
 #: What each sampling option means when it is not given; such a value is not sent to models that take none.
 SAMPLING = {"temperature": 0.7, "top_p": 1.0, "frequency_penalty": 0, "presence_penalty": 0}
@@ -67,19 +66,6 @@ def sampling_options(inputs: Mapping[str, JsonValue], model: str) -> dict[str, A
 def steady_options(model: str) -> dict[str, Any]:
     """The model and what makes it answer alike each time, where it can be told so."""
     return {"model": model} | ({} if _REASONING.match(model) else {"temperature": 0})
-
-
-def wrong_inputs(
-    given: Mapping[str, JsonValue], checks: Mapping[str, Callable[[JsonValue], object]]
-) -> Iterator[tuple[str, str]]:
-    """What ``checks``, which raise ``TaskError``, find in inputs that are known before the task runs."""
-    for name, check in checks.items():
-        value = given.get(name)
-        if value is not None and value is not MISSING:
-            try:
-                check(value)
-            except TaskError as error:
-                yield name, error.message
 
 
 def record_usage(context: TaskContext, model: str, usage: JsonValue, **more: JsonValue) -> None:

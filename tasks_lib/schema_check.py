@@ -24,6 +24,14 @@ def require_schema(schema: Mapping[str, JsonValue], name: str = "response_schema
         raise TaskError("validation", f"`{name}` is not a JSON schema: {error.message[:300]}") from error
 
 
+def require_object(schema: Mapping[str, JsonValue], name: str = "response_schema") -> None:
+    """``require_schema``, and that what keeps to it can be an object: that is what is asked for and given back."""
+    require_schema(schema, name)
+    kinds = schema.get("type", "object")
+    if "object" not in (kinds if isinstance(kinds, list) else [kinds]):
+        raise TaskError("validation", f"`{name}` must be of type object: put what it describes into a property of one.")
+
+
 def mismatch(value: JsonValue, schema: Mapping[str, JsonValue], name: str = "response_schema") -> str | None:
     """What is wrong with ``value`` by ``schema`` (the user's ``name``), in a sentence; ``None`` when nothing is."""
     from jsonschema import Draft202012Validator, ValidationError, validators  # slow to import

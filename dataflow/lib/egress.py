@@ -53,7 +53,8 @@ _OUR_HEADERS = frozenset(
         "expect",
     ]
 )
-_SECRET_HEADERS = frozenset({"authorization", "cookie", "proxy-authorization"})
+#: What goes on to another server: any other header may hold a key that is for the first one only.
+_PLAIN_HEADERS = frozenset({"accept", "accept-encoding", "accept-language", "user-agent", "content-length", "range"})
 _BODY_HEADERS = frozenset({"content-type", "content-encoding", "content-language", "content-location"})
 _ENCODINGS = frozenset({"", "identity", "gzip", "x-gzip", "deflate"})
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
@@ -284,7 +285,7 @@ def _redirect(request: requests.Request, answer: requests.Response, location: st
     elif hasattr(request.data, "seek"):
         request.data.seek(0)
     if not _same_origin(str(answer.url), target):
-        dropped |= _SECRET_HEADERS
+        dropped |= {name.lower() for name in request.headers} - _PLAIN_HEADERS - _BODY_HEADERS
         request.auth = None
     request.headers = {name: value for name, value in request.headers.items() if name.lower() not in dropped}
     request.url = target

@@ -18,6 +18,7 @@ from multiprocessing.connection import wait
 from multiprocessing.context import ForkContext, ForkProcess
 from typing import Any
 
+from django.conf import settings
 from django.db import connections
 
 from executions.worker.process import GRACE_SECONDS, LET_GO_SECONDS, WorkerProcess
@@ -112,6 +113,7 @@ def _child(threads: int, sweeps: bool, parent: int, last: Any) -> None:  # noqa:
         signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
     _die_with(parent)
+    os.nice(settings.WORKER_NICE)
 
     def beat() -> None:
         last.value = time.monotonic()

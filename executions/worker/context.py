@@ -63,6 +63,14 @@ class TryFiles:
         else:
             raise TaskError("validation", "A file value needs `file_id` or `url`.")
 
+    def describe(self, value: Mapping[str, Any]) -> dict[str, Any]:
+        """A file value with all that is known of the file, where it has no more than an id."""
+        if "name" in value or not value.get("file_id"):
+            return dict(value)
+        known = files.value_of(value["file_id"])
+        release_connection()
+        return known or dict(value)
+
     @contextmanager
     def _fetched(self, url: str) -> Iterator[IO[bytes]]:
         with SpooledTemporaryFile(max_size=1024 * 1024) as spool:

@@ -32,7 +32,7 @@ def run_try(claim: Claim, context: TryContext) -> Outcome:
     if task_type is None:
         return _failed(TaskError("validation", f"This worker has no task type {claim.type}."), context)
     try:
-        given = task_type.run(context, **claim.inputs)
+        given = task_type.run(context, **_described(task_type, claim.inputs, context))
         if isinstance(given, Wait):
             return Suspended(wait=_without_secrets(given, context), notes=_storable(context))
         outputs = context.veil.stored.value(_checked(task_type, given)) | _missing_for(claim)
@@ -47,6 +47,15 @@ def run_try(claim: Claim, context: TryContext) -> Outcome:
         unexpected = TaskError("runtime", f"{type(error).__name__}: {error}")
         return _failed(stopped or unexpected, context)
     return Completed(outputs=inline, stored=stored, notes=_storable(context))
+
+
+def _described(task_type: TaskType, inputs: Mapping[str, Any], context: TryContext) -> dict[str, Any]:
+    """The inputs; a file that is given by its id alone has its name and type too, as one from another task has."""
+    kinds = {field.name for field in task_type.inputs if field.type == "file"}
+    return {
+        name: context.files.describe(value) if name in kinds and isinstance(value, dict) else value
+        for name, value in inputs.items()
+    }
 
 
 def _failed(error: TaskError, context: TryContext) -> Failed:

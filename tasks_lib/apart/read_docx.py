@@ -9,6 +9,7 @@ from zipfile import ZipFile
 
 import docx
 from docx.document import Document
+from docx.opc.constants import RELATIONSHIP_TYPE
 from docx.opc.exceptions import PackageNotFoundError
 from docx.oxml.ns import qn
 from lxml.etree import XMLSyntaxError, _Element
@@ -45,7 +46,7 @@ def work(order: Mapping[str, Any]) -> dict[str, Any]:
                 "validation", "The Word document is not in the usual form (strict Open XML?). Save it as DOCX."
             )
         _write(body, text)
-        return {"characters": text.characters, "metadata": _metadata(document), "title": _title(document)}
+        return {"characters": text.characters, "metadata": {}, "title": None} | _told_of(document)
 
 
 def _require_document() -> None:
@@ -135,6 +136,15 @@ def _paragraph(paragraph: _Element) -> str:
                 parts.append("\n")
             left.append(iter(child))
     return "".join(parts)
+
+
+def _told_of(document: Document) -> dict[str, Any]:
+    """``metadata`` and ``title``, where the document has them: python-docx makes some up where not."""
+    if document.part.package is None or not any(
+        relation.reltype == RELATIONSHIP_TYPE.CORE_PROPERTIES for relation in document.part.package.rels.values()
+    ):
+        return {}
+    return {"metadata": _metadata(document), "title": _title(document)}
 
 
 def _metadata(document: Document) -> dict[str, str]:

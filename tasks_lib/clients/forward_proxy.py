@@ -162,7 +162,7 @@ class _Handler(socketserver.BaseRequestHandler):
                 if error.code in ("blocked_address", "too_large"):
                     proxy.refused.append(error)
                 self._answer(403, "Refused")
-            except (OSError, UnicodeError):
+            except (OSError, ValueError):  # also a port that is none
                 self._answer(502, "Bad gateway")
 
     def _head(self) -> bytes | None:

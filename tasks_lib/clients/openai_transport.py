@@ -20,7 +20,7 @@ from dataflow.lib.addresses import AddressPolicy
 from dataflow.lib.errors import TaskError
 from dataflow.lib.lifeline import Lifeline
 
-#: Bytes of one answer, as they come over the wire.
+#: Bytes of one answer. It comes uncompressed, so that no few bytes become many.
 MAX_ANSWER = 100 * 1024 * 1024
 #: What a broken exchange raises; the ``openai`` package lets these through as they are.
 NETWORK_ERRORS = (httpcore2.TimeoutException, httpcore2.NetworkError, httpcore2.ProtocolError)
@@ -39,14 +39,18 @@ class LifelineTransport(httpx2.BaseTransport):
             httpcore2.Request(
                 method=request.method,
                 url=httpcore2.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path),
-                headers=request.headers.raw,
+                headers=[*_without_encoding(request.headers.raw), (b"Accept-Encoding", b"identity")],
                 content=cast(Iterable[bytes], request.stream),
                 extensions=request.extensions,
             )
         )
+        headers = httpx2.Headers(answer.headers)
+        if (encoding := headers.get("Content-Encoding", "identity").strip().lower()) not in ("", "identity"):
+            answer.close()
+            raise TaskError("provider_error", f"The provider compressed its answer with {encoding[:40]!r}, unasked.")
         return httpx2.Response(
             status_code=answer.status,
-            headers=answer.headers,
+            headers=headers,
             stream=_Body(cast(Iterable[bytes], answer.stream)),
             extensions=answer.extensions,
         )
@@ -54,6 +58,10 @@ class LifelineTransport(httpx2.BaseTransport):
     def close(self) -> None:
         """Close the connections."""
         self._pool.close()
+
+
+def _without_encoding(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    return [(name, value) for name, value in headers if name.lower() != b"accept-encoding"]
 
 
 class _Body(httpx2.SyncByteStream):

@@ -54,6 +54,16 @@ _REFUSED_LOGIN = re.compile(
     r"|no pg_hba\.conf entry|not permitted to log in|certificate verify failed",
     re.IGNORECASE,
 )
+#: What a statement begins with that a read-only transaction holds, behind space, brackets, semicolons and comments (not
+#: nested ones). It does not hold COPY, DO and LOAD: with them a superuser runs programs on the server.
+_HELD = re.compile(
+    r"(?:[\s(;]|--[^\r\n]*|/\*(?:(?!/\*|\*/).)*\*/)*+"
+    r"(?:SELECT|WITH|VALUES|TABLE|SHOW|EXPLAIN|INSERT|UPDATE|DELETE|MERGE|CREATE|DROP|TRUNCATE)\b",
+    re.IGNORECASE | re.DOTALL | re.ASCII,
+)
+#: Tables that together only the platform's own database has, and whether it is that.
+_OWN_TABLES = ["executions_taskrun", "workflows_workflowversion"]
+_OWN = "SELECT count(DISTINCT relname) = 2 FROM pg_catalog.pg_class WHERE relname = ANY(%s) AND relkind IN ('r', 'p')"
 _REFUSED_DATABASE = re.compile(r"database .* does not exist", re.IGNORECASE)
 
 
@@ -87,6 +97,9 @@ class PostgreSQL:
     @contextmanager
     def answering(self, url: URL, statement: Statement, cancellation: Cancellation, *, write: bool) -> Iterator[_Rows]:
         """Run the statement; see ``sql.Backend``."""
+        if not write and not _HELD.match(statement.written):
+            message = "Without `write`, a statement is a SELECT, or VALUES, TABLE, SHOW, EXPLAIN or WITH of one."
+            raise TaskError("validation", message)
         compiled = statement.clause.compile(dialect=_dialect())
         parameters = [compiled.params[name] for name in compiled.positiontup or ()]
         sent = str(compiled)
@@ -141,6 +154,9 @@ def _begin(connection: psycopg.Connection[Any], cancellation: Cancellation, *, w
         connection.execute(
             "SELECT set_config('statement_timeout', %s, true), set_config('TimeZone', 'UTC', true)", [limit]
         )
+        own = connection.execute(_OWN, [_OWN_TABLES]).fetchone()
+    if own and own[0]:
+        raise TaskError("authorization", "The connection leads to the platform's own database, which no task may read.")
 
 
 def _streaming_cursor(connection: psycopg.Connection[Any]) -> Any:

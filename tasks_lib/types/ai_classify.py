@@ -9,7 +9,8 @@ from typing import Any
 from dataflow.lib.errors import TaskError
 from tasks_lib.base import Field, JsonValue, TaskContext, TaskType
 from tasks_lib.clients.openai_client import RETRIED, endpoint_of
-from tasks_lib.model_inputs import CONNECTION, model_field, progress_of_text, steady_options, wrong_inputs
+from tasks_lib.literals import wrong_inputs
+from tasks_lib.model_inputs import CONNECTION, model_field, progress_of_text, steady_options
 from tasks_lib.structured import ask_for_json
 
 _MODEL = "gpt-4o-mini"

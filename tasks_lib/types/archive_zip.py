@@ -9,7 +9,7 @@ from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
 
 from dataflow.lib.errors import TaskError
 from tasks_lib.base import Field, FileValue, JsonValue, TaskContext, TaskType
-from tasks_lib.file_values import CHUNK, as_file, name_of
+from tasks_lib.file_values import CHUNK, given_file, name_of
 
 #: Files of an archive, bytes of them together (up to here no entry needs ZIP64), and characters of a name in it.
 MAX_FILES, MAX_TOTAL, MAX_NAME = 1000, 2**31 - 1, 1024
@@ -37,10 +37,7 @@ class ArchiveZip(TaskType):
         Field(
             name="names",
             type="list",
-            description=(
-                "Their names in the archive, in the same order, with folders if wanted; else their own, and `file` for "
-                "one that is given by its id alone"
-            ),
+            description="Their names in the archive, in the same order, with folders if wanted; else their own",
             example=["data/table.csv", "text.pdf"],
         ),
         Field(name="name", type="text", default="archive.zip", max_length=200, description="Name of the archive"),
@@ -54,7 +51,7 @@ class ArchiveZip(TaskType):
 
     def run(self, context: TaskContext, **inputs: JsonValue) -> Mapping[str, JsonValue]:
         """Pack. Raises ``validation`` for what is no file or no name, ``too_large`` over a limit."""
-        files = _files(inputs["files"])
+        files = _files(context, inputs["files"])
         names = _distinct(_names(files, inputs["names"]))
         with context.files.create(inputs["name"], "application/zip") as stored:
             _pack(context, _Sink(stored.write), list(zip(names, files, strict=True)))
@@ -71,12 +68,12 @@ class _Sink:
         """Nothing is held back."""
 
 
-def _files(given: Sequence[JsonValue]) -> list[FileValue]:
+def _files(context: TaskContext, given: Sequence[JsonValue]) -> list[FileValue]:
     if not given:
         raise TaskError("validation", "`files` is empty: an archive needs at least one file.")
     if len(given) > MAX_FILES:
         raise TaskError("too_large", f"`files` has {len(given):,} files; at most {MAX_FILES:,} go into an archive.")
-    return [as_file(value, f"files[{place}]") for place, value in enumerate(given)]
+    return [given_file(context, value, f"files[{place}]") for place, value in enumerate(given)]
 
 
 def _names(files: Sequence[FileValue], given: Sequence[JsonValue] | None) -> Iterator[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from dataflow.lib.errors import TaskError
@@ -72,6 +72,10 @@ class AudioSplit(TaskType):
     timeout = media.TIMEOUT
     retried = ("timeout",)
     example = {"audio": "fl-sample0audio", "seconds": 2, "at": "silences"}
+
+    def check(self, given: Mapping[str, JsonValue]) -> Iterable[tuple[str, str]]:
+        """How the sound is to be written, where it is known."""
+        return media.wrong_sound(given)
 
     def run(self, context: TaskContext, **inputs: JsonValue) -> Mapping[str, JsonValue]:
         """Split the sound. Raises ``TaskError``."""

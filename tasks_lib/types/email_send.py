@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import closing
+from functools import partial
 from tempfile import TemporaryFile
 
 from dataflow.lib.errors import TaskError
@@ -11,10 +12,12 @@ from tasks_lib import file_values, mail_message
 from tasks_lib.base import Field, JsonValue, TaskContext, TaskType
 from tasks_lib.clients import smtp
 from tasks_lib.connections import complete, guarded
+from tasks_lib.literals import wrong_inputs
 from tasks_lib.mail_message import MAX_BYTES, MAX_RECIPIENTS, Attachment, Letter
 
 #: Files of one message.
 MAX_ATTACHMENTS = 20
+_NO_MESSAGE = "Give `text`, `html` or both."
 
 
 class EmailSend(TaskType):
@@ -50,6 +53,14 @@ class EmailSend(TaskType):
     idempotent = False
     example = {"connection": "main", "to": ["ann@example.com"], "subject": "The report", "text": "It is ready."}
 
+    def check(self, given: Mapping[str, JsonValue]) -> Iterator[tuple[str, str]]:
+        """Addresses and subject, where they are known, and that there is a message."""
+        places = ("to", "cc", "bcc", "reply_to")
+        checks = {place: partial(mail_message.addresses, place=place) for place in places}
+        yield from wrong_inputs(given, {**checks, "subject": partial(mail_message.header_text, place="subject")})
+        if given.get("text") is None and given.get("html") is None:
+            yield "text", _NO_MESSAGE
+
     def run(self, context: TaskContext, **inputs: JsonValue) -> Mapping[str, JsonValue]:
         """Send the message. Raises ``TaskError``; where only some are refused, the task succeeds."""
         settings = complete("email", context.connection(inputs["connection"], "email"))
@@ -71,7 +82,7 @@ def _letter(inputs: Mapping[str, JsonValue], sender_text: str, key: str) -> Lett
     if len(senders) != 1:
         raise TaskError("validation", "The connection's `sender` must be one address.")
     if inputs["text"] is None and inputs["html"] is None:
-        raise TaskError("validation", "Give `text`, `html` or both.")
+        raise TaskError("validation", _NO_MESSAGE)
     letter = Letter(
         sender=senders[0],
         to=mail_message.addresses(inputs["to"], "to"),
@@ -97,7 +108,7 @@ def _attached(context: TaskContext, values: JsonValue) -> Generator[Attachment, 
     given = values or []
     if len(given) > MAX_ATTACHMENTS:
         raise TaskError("too_large", f"A message has at most {MAX_ATTACHMENTS} attachments.")
-    files = [file_values.as_file(value, f"attachments[{index}]") for index, value in enumerate(given)]
+    files = [file_values.given_file(context, value, f"attachments[{index}]") for index, value in enumerate(given)]
     for file in files:
         with context.files.open(file) as content:
             kind = str(file.get("content_type") or "")

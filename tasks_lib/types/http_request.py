@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import mimetypes
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from itertools import chain
 from pathlib import PurePosixPath
@@ -13,9 +13,19 @@ from urllib.parse import unquote, urlsplit
 from dataflow.lib.errors import TaskError
 from dataflow.lib.jsonvalues import JsonError, parse_json
 from dataflow.lib.multipart import FilePart
-from tasks_lib.base import Field, FileValue, JsonValue, TaskContext, TaskType
+from tasks_lib.base import MISSING, Field, FileValue, JsonValue, TaskContext, TaskType
+from tasks_lib.file_values import given_file
 from tasks_lib.http_errors import REPEATABLE_METHODS, status_error
-from tasks_lib.http_values import credentials, form_fields, query_params, status_check, text_headers
+from tasks_lib.http_values import (
+    credentials,
+    form_fields,
+    query_params,
+    require_method,
+    require_url,
+    status_check,
+    text_headers,
+)
+from tasks_lib.literals import wrong_inputs
 from tasks_lib.web_text import decode, is_text
 
 if TYPE_CHECKING:  # imports `requests`
@@ -29,6 +39,16 @@ MAX_BODY = 100 * 1024 * 1024
 DEFAULT_TIMEOUT = 300.0
 #: Methods with which the task's idempotency key is sent, so that a careful server acts once however often it is asked.
 _KEYED_METHODS = frozenset({"POST", "PATCH"})
+_ONE_BODY = "Give one of `json`, `body`, and `form` with `files`, not several of them."
+_CHECKS: Mapping[str, Callable[[Any], object]] = {
+    "url": require_url,
+    "method": require_method,
+    "headers": text_headers,
+    "query": query_params,
+    "form": form_fields,
+    "expected_status": status_check,
+    "auth": credentials,
+}
 
 
 class HttpRequest(TaskType):
@@ -64,6 +84,13 @@ class HttpRequest(TaskType):
     )
     retried = ("communication", "rate_limited", "timeout")
     example = {"url": "https://example.com", "method": "GET"}
+
+    def check(self, given: Mapping[str, JsonValue]) -> Iterator[tuple[str, str]]:
+        """What is known of the address, the method and the rest; and that there is one body."""
+        yield from wrong_inputs(given, _CHECKS)
+        known = {name for name, value in given.items() if value is not None and value is not MISSING}
+        if {"json", "body"} <= known or (known & {"json", "body"} and "form" in known):
+            yield ("form" if "form" in known else "body"), _ONE_BODY
 
     def run(self, context: TaskContext, **inputs: JsonValue) -> Mapping[str, JsonValue]:
         """Send the request. Raises ``TaskError`` by status, and whatever the way out raises."""
@@ -108,16 +135,18 @@ def _body(context: TaskContext, inputs: Mapping[str, JsonValue], stack: ExitStac
     """The body, in one of the three ways to give it."""
     as_form = inputs["form"] is not None or bool(inputs["files"])
     if (inputs["json"] is not None) + (inputs["body"] is not None) + as_form > 1:
-        raise TaskError("validation", "Give one of `json`, `body`, and `form` with `files`, not several of them.")
+        raise TaskError("validation", _ONE_BODY)
     if as_form:
         return {"data": form_fields(inputs["form"]), "files": _parts(context, inputs["files"] or {}, stack)}
     return {"json": inputs["json"], "data": inputs["body"]}
 
 
 def _parts(context: TaskContext, files: Mapping[str, JsonValue], stack: ExitStack) -> Sequence[FilePart]:
-    pairs = [(name, one) for name, given in files.items() for one in (given if isinstance(given, list) else [given])]
-    if any(not isinstance(value, dict) for _, value in pairs):
-        raise TaskError("validation", "`files` must hold files: an object of field name to file, or list of files.")
+    pairs = [
+        (name, given_file(context, one, f"files.{name}"))
+        for name, given in files.items()
+        for one in (given if isinstance(given, list) else [given])
+    ]
     return [
         FilePart(
             field=name,

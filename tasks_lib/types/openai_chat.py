@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
 
 from dataflow.lib.errors import TaskError
 from tasks_lib import conversation
@@ -10,6 +10,7 @@ from tasks_lib.base import Field, JsonValue, TaskContext, TaskType, Wait
 from tasks_lib.clients import openai_chat
 from tasks_lib.clients.openai_client import RETRIED, endpoint_of
 from tasks_lib.conversation import Conversation, Tool
+from tasks_lib.literals import fractions, wrong_inputs
 from tasks_lib.model_inputs import (
     CONNECTION,
     SAMPLING_FIELDS,
@@ -17,9 +18,8 @@ from tasks_lib.model_inputs import (
     progress_of_text,
     record_usage,
     sampling_options,
-    wrong_inputs,
 )
-from tasks_lib.schema_check import require_schema
+from tasks_lib.schema_check import require_object
 from tasks_lib.structured import checked_json, require_answer, response_format
 
 _MODEL = "gpt-4o-mini"
@@ -85,15 +85,16 @@ class OpenAIChat(TaskType):
     retried = (*RETRIED, "output_invalid")
     example = {"messages": [{"role": "user", "content": "What is the capital of France?"}]}
 
-    def check(self, given: Mapping[str, JsonValue]) -> Iterable[tuple[str, str]]:
+    def check(self, given: Mapping[str, JsonValue]) -> Iterator[tuple[str, str]]:
         """Messages, tools and the schema, as far as they are known."""
         checks = {"messages": conversation.checked_messages, "tools": conversation.tools_of}
-        return wrong_inputs(given, {**checks, "response_schema": require_schema})
+        yield from wrong_inputs(given, {**checks, "response_schema": require_object})
+        yield from fractions(given, "max_tokens", "max_turns")
 
     def run(self, context: TaskContext, **inputs: JsonValue) -> Mapping[str, JsonValue] | Wait:
         """Ask the model until it answers without a tool. Raises ``TaskError``."""
         if (schema := inputs["response_schema"]) is not None:
-            require_schema(schema)
+            require_object(schema)
         tools = conversation.with_parameters(context, conversation.tools_of(inputs["tools"]))
         talk = _begun(context, inputs)
         most = int(inputs["max_turns"])

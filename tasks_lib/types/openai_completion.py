@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
 
 from tasks_lib.base import Field, JsonValue, TaskContext, TaskType
 from tasks_lib.clients import openai_chat
 from tasks_lib.clients.openai_client import RETRIED, endpoint_of
+from tasks_lib.literals import fractions, wrong_inputs
 from tasks_lib.model_inputs import (
     CONNECTION,
     SAMPLING_FIELDS,
@@ -14,9 +15,8 @@ from tasks_lib.model_inputs import (
     progress_of_text,
     record_usage,
     sampling_options,
-    wrong_inputs,
 )
-from tasks_lib.schema_check import require_schema
+from tasks_lib.schema_check import require_object
 from tasks_lib.structured import checked_json, require_answer, response_format
 
 _MODEL = "gpt-4o-mini"
@@ -57,15 +57,16 @@ class OpenAICompletion(TaskType):
     retried = (*RETRIED, "output_invalid")
     example = {"text": "It rained all day.", "prompt": "Translate to French"}
 
-    def check(self, given: Mapping[str, JsonValue]) -> Iterable[tuple[str, str]]:
-        """The schema, where it is known."""
-        return wrong_inputs(given, {"response_schema": require_schema})
+    def check(self, given: Mapping[str, JsonValue]) -> Iterator[tuple[str, str]]:
+        """The schema and the limit, where they are known."""
+        yield from wrong_inputs(given, {"response_schema": require_object})
+        yield from fractions(given, "max_tokens")
 
     def run(self, context: TaskContext, **inputs: JsonValue) -> Mapping[str, JsonValue]:
         """Ask the model. Raises ``TaskError``; ``output_invalid`` when the answer does not keep to the schema."""
         schema: dict[str, JsonValue] | None = inputs["response_schema"]
         if schema is not None:
-            require_schema(schema)
+            require_object(schema)
         endpoint = endpoint_of(context, inputs["connection"])
         options = sampling_options(inputs, endpoint.model(inputs["model"], _MODEL))
         if schema is not None:

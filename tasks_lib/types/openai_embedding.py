@@ -6,9 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from dataflow.lib.errors import TaskError
-from tasks_lib.base import Field, JsonValue, TaskContext, TaskType
+from tasks_lib.base import MISSING, Field, JsonValue, TaskContext, TaskType
 from tasks_lib.clients import openai_calls
 from tasks_lib.clients.openai_client import RETRIED, endpoint_of
+from tasks_lib.literals import fractions
 from tasks_lib.model_inputs import CONNECTION, model_field, record_usage
 
 _MODEL = "text-embedding-3-small"
@@ -16,6 +17,7 @@ _MODEL = "text-embedding-3-small"
 MAX_TEXTS, MAX_NUMBERS = 10_000, 2_000_000
 #: Of one request: texts, and characters, so that it stays below 300,000 tokens in any language.
 BATCH_TEXTS, BATCH_CHARACTERS = 512, 200_000
+_ONE_OF = "Give either `text` or `texts`."
 
 
 class OpenAIEmbedding(TaskType):
@@ -52,6 +54,13 @@ class OpenAIEmbedding(TaskType):
     secrets = ("OPENAI_API_KEY",)
     retried = RETRIED
     example = {"text": "It rained all day."}
+
+    def check(self, given: Mapping[str, JsonValue]) -> Iterator[tuple[str, str]]:
+        """That there is either one text or several."""
+        both = [given.get("text"), given.get("texts")]
+        if MISSING not in both and both.count(None) != 1:
+            yield "text", _ONE_OF
+        yield from fractions(given, "dimensions")
 
     def run(self, context: TaskContext, **inputs: JsonValue) -> Mapping[str, JsonValue]:
         """Embed the texts. Raises ``TaskError``."""
@@ -96,7 +105,7 @@ def batches(texts: Sequence[str]) -> Iterator[list[str]]:
 
 def _texts(text: JsonValue, texts: JsonValue) -> list[str]:
     if (text is None) == (texts is None):
-        raise TaskError("validation", "Give either `text` or `texts`.")
+        raise TaskError("validation", _ONE_OF)
     wanted = [text] if texts is None else texts
     if not 1 <= len(wanted) <= MAX_TEXTS:
         raise TaskError("validation", f"`texts` must have 1 to {MAX_TEXTS:,} entries; it has {len(wanted):,}.")

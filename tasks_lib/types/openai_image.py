@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from dataflow.lib.errors import TaskError
@@ -12,6 +12,7 @@ from dataflow.lib.sniffing import HEAD, media_type
 from tasks_lib.base import Field, FileValue, JsonValue, TaskContext, TaskType
 from tasks_lib.clients import openai_calls
 from tasks_lib.clients.openai_client import RETRIED, endpoint_of
+from tasks_lib.literals import fractions
 from tasks_lib.model_inputs import CONNECTION, model_field, record_usage
 
 #: What comes after `gpt-image-1`, which its maker shut down in October 2026.
@@ -60,6 +61,10 @@ class OpenAIImage(TaskType):
     secrets = ("OPENAI_API_KEY",)
     retried = RETRIED
     example = {"prompt": "A lighthouse in a storm, as a woodcut"}
+
+    def check(self, given: Mapping[str, JsonValue]) -> Iterable[tuple[str, str]]:
+        """That a number of pictures is given."""
+        return fractions(given, "n")
 
     def run(self, context: TaskContext, **inputs: JsonValue) -> Mapping[str, JsonValue]:
         """Draw. Raises ``TaskError``."""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 
 from dataflow.lib.errors import TaskError
 from tasks_lib import feeds
 from tasks_lib.base import Field, JsonValue, TaskContext, TaskType
 from tasks_lib.http_errors import status_error
+from tasks_lib.http_values import require_url
+from tasks_lib.literals import wrong_inputs
 from tasks_lib.moments import read_moment
 from tasks_lib.web_text import is_text
 
@@ -64,6 +66,10 @@ class RssRead(TaskType):
     )
     retried = ("communication", "rate_limited", "timeout")
     example = {"url": "https://example.com/feed.xml", "limit": 10}
+
+    def check(self, given: Mapping[str, JsonValue]) -> Iterable[tuple[str, str]]:
+        """The address and the time, where they are known."""
+        return wrong_inputs(given, {"url": require_url, "since": _since})
 
     def run(self, context: TaskContext, **inputs: JsonValue) -> Mapping[str, JsonValue]:
         """Fetch and read the feed. Raises ``TaskError``: ``output_invalid`` for what is no feed."""

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 
 from dataflow.lib.errors import TaskError
 from tasks_lib.base import MISSING, Field, JsonValue, TaskContext, TaskType
+from tasks_lib.literals import fractions
 from tasks_lib.splitting import split_text
 from tasks_lib.texts import MAX_PARTS, require_length, whole_number
 
@@ -68,10 +69,13 @@ class TextSplit(TaskType):
     example = {"text": "one, two, three", "by": "separator", "separator": ", "}
 
     def check(self, given: Mapping[str, JsonValue]) -> Iterator[tuple[str, str]]:
-        """That what ``by`` asks for is given."""
+        """That what ``by`` asks for is given, and nothing that it does not look at."""
         by = given.get("by", "lines")
+        yield from fractions(given, "length", "overlap")
         if by is not MISSING and (needed := _NEEDED.get(by)) and needed not in given:
             yield needed, f"`by: {by}` needs `{needed}`."
+        if by is not MISSING and by != "separator" and given.get("separator", MISSING) not in (None, MISSING):
+            yield "separator", f"`by: {by}` does not look at `separator`. Give `by: separator`, or leave it out."
 
     def run(self, context: TaskContext, **inputs: JsonValue) -> Mapping[str, JsonValue]:
         """Split. Raises ``TaskError``: ``validation`` for inputs that do not go together, ``too_large``."""

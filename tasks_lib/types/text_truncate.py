@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from dataflow.lib.errors import TaskError
 from tasks_lib.base import Field, JsonValue, TaskContext, TaskType
+from tasks_lib.literals import fractions
 
 #: How far before the cut the search for a cluster's start begins; no real cluster is as long.
 _LOOK_BACK = 256
@@ -33,6 +34,10 @@ class TextTruncate(TaskType):
     outputs = (Field(name="truncated_text", type="text", description="The text, cut", example="Hello..."),)
     timeout = 60.0
     example = {"text": "Hello, World!", "length": 5}
+
+    def check(self, given: Mapping[str, JsonValue]) -> Iterable[tuple[str, str]]:
+        """That the length counts something."""
+        return fractions(given, "length")
 
     def run(self, context: TaskContext, **inputs: JsonValue) -> Mapping[str, JsonValue]:
         """Cut ``text`` to ``length`` characters; a ``length`` that is not a whole number from 0 up is refused."""

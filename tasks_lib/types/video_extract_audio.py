@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from tasks_lib import media
 from tasks_lib.base import Field, JsonValue, TaskContext, TaskType
@@ -23,6 +23,10 @@ class ExtractAudio(TaskType):
     timeout = media.TIMEOUT
     retried = ("timeout",)
     example = {"video": "fl-sample0video", "format": "mp3"}
+
+    def check(self, given: Mapping[str, JsonValue]) -> Iterable[tuple[str, str]]:
+        """How the sound is to be written, where it is known."""
+        return media.wrong_sound(given)
 
     def run(self, context: TaskContext, **inputs: JsonValue) -> Mapping[str, JsonValue]:
         """Extract the sound. Raises ``TaskError``."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from dataflow.lib.errors import TaskError
 from tasks_lib.base import Field, JsonValue, TaskContext, TaskType
 from tasks_lib.http_errors import REPEATABLE_METHODS, status_error
-from tasks_lib.http_values import text_headers
+from tasks_lib.http_values import require_url, text_headers
+from tasks_lib.literals import wrong_inputs
 from tasks_lib.web_text import decode, is_text
 
 #: Bytes of a page, decompressed, that are read.
@@ -42,6 +43,10 @@ class WebDownload(TaskType):
     )
     retried = ("communication", "rate_limited", "timeout")
     example = {"url": "https://example.com"}
+
+    def check(self, given: Mapping[str, JsonValue]) -> Iterable[tuple[str, str]]:
+        """The address and the headers, where they are known."""
+        return wrong_inputs(given, {"url": require_url, "headers": text_headers})
 
     def run(self, context: TaskContext, **inputs: JsonValue) -> Mapping[str, JsonValue]:
         """Fetch the page. Raises ``TaskError`` by status, and whatever the way out raises."""

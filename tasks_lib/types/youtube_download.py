@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from dataflow.lib.errors import TaskError
 from tasks_lib import file_values
 from tasks_lib.base import Field, JsonValue, TaskContext, TaskType
 from tasks_lib.clients import ffmpeg, youtube
+from tasks_lib.http_values import require_url
+from tasks_lib.literals import wrong_inputs
 
 #: Most lines of the picture for each quality; ``None`` is without a limit.
 _HEIGHTS: Mapping[str, int | None] = {"best": None} | {
@@ -60,6 +62,10 @@ class YoutubeDownload(TaskType):
     extra = "youtube"
     retried = ("communication", "timeout")
     example = {"url": "https://www.youtube.com/watch?v=jNQXAC9IVRw", "quality": "360p"}
+
+    def check(self, given: Mapping[str, JsonValue]) -> Iterable[tuple[str, str]]:
+        """The address, where it is known."""
+        return wrong_inputs(given, {"url": require_url})
 
     def run(self, context: TaskContext, **inputs: JsonValue) -> Mapping[str, JsonValue]:
         """Download the video. Raises ``TaskError``."""

@@ -9,12 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import User
 from django.core.files.storage import default_storage
 from django.core.files.uploadedfile import SimpleUploadedFile
+from django.test import Client
 from pytest_django import Settings
 
 from dataflow.request_body import WholeBody
 from executions import files, uploads
+from executions.blobs import Spool
 from executions.models import Blob, StoredFile
 from tests.api_client import Api, assert_problem, rows
 
@@ -183,6 +186,9 @@ def test_what_is_harmless_is_shown_in_place_in_a_sandbox(api: Api, content_type:
         ("notes.txt", "text/plain", b"<html><script>alert(1)</script>", "text/html", "application/octet-stream"),
         ("a.mathml", "application/mathml+xml", b"<?xml version='1.0'?><math/>", "application/mathml+xml", "application/octet-stream"),
         ("x.js", "text/javascript", b"alert(1)", "text/javascript", "application/octet-stream"),
+        ("x", "text/jscript", b"alert(1)", "text/jscript", "application/octet-stream"),
+        ("x", "text/livescript", b"alert(1)", "text/livescript", "application/octet-stream"),
+        ("x.css", "text/css", b"a{}", "text/css", "application/octet-stream"),
         ("notes.txt", "text/plain", b"PK\3\4" + bytes(30), "application/zip", "application/zip"),
         ("page.html", "text/html", PNG, "image/png", "image/png"),
         ("page.html", "text/html", b"GIF89a<script>alert(1)</script>", "image/gif", "image/gif"),
@@ -365,3 +371,22 @@ def test_few_queries(api: Api, django_assert_max_num_queries: Any) -> None:
         shown = upload(api)
     with django_assert_max_num_queries(1):
         content(api, shown).getvalue()
+
+
+@pytest.mark.parametrize("path", ["/secrets", "/workflows"])
+def test_a_stranger_fills_no_disk(path: str, settings: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Any cookie makes Django read a form for its token, before anybody asks who sends it."""
+    written: list[int] = []
+    write = Spool.write
+    monkeypatch.setattr(Spool, "write", lambda spool, data: (written.append(len(data)), write(spool, data))[1])
+    settings.DEBUG = False
+    settings.DATA_UPLOAD_MAX_MEMORY_SIZE = 100_000
+    client = Client(enforce_csrf_checks=True, headers={"accept": "text/html", "referer": "https://testserver/"})
+    client.cookies["csrftoken"] = "a" * 32
+    sent = {"file": SimpleUploadedFile("a.bin", b"x" * 200_000)}
+    assert client.post(path, sent, secure=True).status_code in (400, 413)
+    assert not written
+    client.force_login(User.objects.create_user("reader"))
+    sent = {"file": SimpleUploadedFile("a.bin", b"x" * 200_000)}
+    assert client.post(path, sent, secure=True).status_code == 403
+    assert sum(written) == 200_000

@@ -48,6 +48,22 @@ def test_a_workflow_that_is_not_there(api: Api) -> None:
     )
 
 
+def chat(*tools: Any, name: str = "openai.chat") -> dict[str, Any]:
+    inputs = {"messages": [{"role": "user", "content": "x"}], "tools": [{"workflow": one} for one in tools]}
+    return {"title": "Chat", "tasks": [{"name": "c", "type": name, "inputs": inputs}]}
+
+
+def test_tools_of_a_chat(api: Api) -> None:
+    there, archived = make(api), make(api)
+    api.send("DELETE", f"/workflows/{archived}", status=204)
+    made = api.call("POST", "/workflows", chat(there, name="OpenAI.Chat"), status=201)["workflow_id"]
+    api.call("PUT", f"/workflows/{made}", chat(there, made), status=200)
+    answer = api.send("POST", "/workflows", chat("wf-nobody", there, archived), status=400)
+    place = "/tasks/0/inputs/tools"
+    problem = assert_problem(answer, 400, "validation", at={f"{place}/0/workflow", f"{place}/2/workflow"})
+    assert [error["code"] for error in problem["errors"]] == ["unknown_workflow", "archived"]
+
+
 @pytest.mark.parametrize("identifier", ["x" * 100, "🙂", "' or 1=1", "wf-a/b~c"])
 def test_odd_ids(api: Api, identifier: str) -> None:
     answer = api.send("POST", "/workflows", document(identifier), status=400)

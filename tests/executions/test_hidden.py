@@ -12,7 +12,7 @@ from django.contrib.auth.models import User
 from django.test import Client
 
 from dataflow.lib.errors import ApiProblem
-from executions import files, secret_store
+from executions import downloads, files, secret_store
 from executions.hidden import mask_of
 from executions.models import Attempt, Delivery, Event, Execution, TaskRun
 from executions.services import start_execution
@@ -362,3 +362,34 @@ def test_a_default_of_a_sensitive_input_is_warned_of() -> None:
     document = {"title": "T", "inputs": inputs, "tasks": [task("a", "text.echo", text="{{inputs.pin}}")]}
     warnings = Api().call("POST", "/workflows/validate", document, status=200)["warnings"]
     assert [one["code"] for one in warnings] == ["sensitive_default"]
+
+
+def large_output(filler: int) -> tuple[Execution, Client]:
+    """An execution whose output has a sensitive value and is kept as a file; somebody who may only look."""
+    join = task("join", "text.join", list=["{{inputs.pin}}", "{{inputs.filler}}"])
+    inputs = [{"name": "pin", "type": "text", "sensitive": True}, {"name": "filler", "type": "text"}]
+    outputs = [{"name": "whole", "type": "text", "value": "{{tasks.join.outputs.text}}"}]
+    execution = started(join, values={"pin": PIN, "filler": "x" * filler}, inputs=inputs, outputs=outputs)
+    carry(execution)
+    viewer = Client()
+    viewer.force_login(User.objects.create_user("viewer"))
+    return Execution.objects.get(pk=execution.pk), viewer
+
+
+@pytest.mark.parametrize("of_task", [True, False])
+def test_an_output_kept_as_a_file_is_downloaded_without_sensitive_values(*, of_task: bool) -> None:
+    execution, viewer = large_output(300_000)
+    kept = TaskRun.objects.get().stored["text"] if of_task else execution.stored["whole"]
+    answer = viewer.get(f"/files/{kept['file_id']}/content", headers={"range": "bytes=0-99"})
+    assert answer.status_code == 200
+    assert answer.json() == "***\n" + "x" * 300_000
+    with files.open_stored(kept["file_id"]) as content:  # tasks get it as it is
+        assert PIN in content.read(100).decode()
+
+
+def test_a_larger_one_is_not_downloaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(downloads, "MAX_MASKED", 300_000)
+    execution, viewer = large_output(300_000)
+    answer = viewer.get(f"/files/{execution.stored['whole']['file_id']}/content")
+    assert (answer.status_code, answer.json()["code"]) == (403, "authorization")
+    assert PIN not in answer.content.decode()

@@ -77,3 +77,25 @@ def test_files_that_come_twice_or_late_change_nothing(web: WebStub) -> None:
     execution = run(web.page("/f", b"x"))
     store.give_files(execution.pk, {"f": {"file_id": "fl-other"}})
     assert Execution.objects.get().inputs == execution.inputs
+
+
+def test_a_file_that_a_definition_gives_by_its_id_has_its_name() -> None:
+    with files.creating("table.csv", "text/csv") as writer:
+        writer.write(b"a,b\n")
+    known = writer.value["file_id"]
+    execution = started(
+        {"name": "read", "type": "file.read", "inputs": {"file": known}},
+        {"name": "pack", "type": "archive.zip", "inputs": {"files": [known, {"file_id": known}]}},
+        {"name": "unpack", "type": "archive.unzip", "inputs": {"archive": "{{tasks.pack.outputs.archive}}"}},
+    )
+    carry(execution)
+    outputs = {one.name: one.outputs for one in execution.task_runs.all()}
+    assert (outputs["read"]["name"], outputs["read"]["content_type"]) == ("table.csv", "text/csv")
+    assert outputs["unpack"]["paths"] == ["table.csv", "table (2).csv"]
+
+
+def test_a_file_that_is_not_there_is_named() -> None:
+    execution = started({"name": "read", "type": "file.read", "inputs": {"file": "fl-nothere"}})
+    carry(execution)
+    execution.refresh_from_db()
+    assert (execution.status, execution.error["message"]) == ("FAILED", "There is no file fl-nothere.")

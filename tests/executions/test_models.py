@@ -109,7 +109,8 @@ def test_inputs_that_do_not_fit_the_workflow_are_told_to_the_model(server: OpenA
 def test_a_tool_without_a_workflow(server: OpenAIStub, version: int | None) -> None:
     api = Api()
     workflow = counter() if version else "wf-nowhere00000"
-    tool = {"workflow": workflow, "name": "count", "version": version}
+    # Decided by an expression: one that stands in the definition is seen when that is made.
+    tool = {"workflow": f"{{{{'{workflow}'}}}}", "name": "count", "version": version}
     shown = worked(api, begun(api, chat(workflow, tools=[tool])))
     assert (shown["status"], shown["error"]["code"]) == ("FAILED", "validation")
     assert workflow in shown["error"]["message"]

@@ -25,6 +25,7 @@ class FolderFiles:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self.metadata: dict[str, dict[str, JsonValue]] = {}
+        self._values: dict[str, FileValue] = {}
 
     @contextmanager
     def open(self, value: FileValue) -> Iterator[IO[bytes]]:
@@ -33,6 +34,9 @@ class FolderFiles:
             raise TaskError("validation", f"There is no file {value!r}.")
         with path.open("rb") as file:
             yield file
+
+    def describe(self, value: FileValue) -> FileValue:
+        return value if "name" in value else self._values.get(str(value.get("file_id")), value)
 
     @contextmanager
     def create(
@@ -63,16 +67,15 @@ class FolderFiles:
         identifier = new_id("fl")
         (self._folder / identifier).write_bytes(data)
         self.metadata[identifier] = dict(metadata or {})
-        writer.keep(
-            {
-                "file_id": identifier,
-                "name": writer.name,
-                "content_type": writer.content_type,
-                "size": len(data),
-                "sha256": hashlib.sha256(data).hexdigest(),
-                "url": f"/files/{identifier}/content",
-            }
-        )
+        self._values[identifier] = {
+            "file_id": identifier,
+            "name": writer.name,
+            "content_type": writer.content_type,
+            "size": len(data),
+            "sha256": hashlib.sha256(data).hexdigest(),
+            "url": f"/files/{identifier}/content",
+        }
+        writer.keep(self._values[identifier])
 
 
 class FolderWriter:

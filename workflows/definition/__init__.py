@@ -6,6 +6,7 @@ definition runs: inputs of an execution, inputs and condition of a task, outputs
 
 from __future__ import annotations
 
+from dataflow.lib import patterns
 from dataflow.lib.expressions.evaluate import ExpressionError, Scope
 from workflows.definition.canonical import canonical_json, definition_hash
 from workflows.definition.expressions import Template
@@ -82,6 +83,7 @@ __all__ = [
 def check(document: object, catalogue: Catalogue) -> Checked:
     """Check a definition as parsed from JSON: everything wrong is reported together, nothing is raised."""
     report = Report()
-    draft = parse(document, report)
-    definition = Checker(draft, catalogue, report).run()
+    with patterns.counted():
+        draft = parse(document, report)
+        definition = Checker(draft, catalogue, report).run()
     return Checked(definition=definition, problems=tuple(report.problems), warnings=tuple(report.warnings))

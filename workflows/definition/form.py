@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataflow.lib.errors import Problem
+from dataflow.lib.patterns import counted
 from tasks_lib.base import JsonValue
 from workflows.definition.inputs import check_values
 from workflows.definition.model import Input
@@ -21,12 +22,13 @@ def read_form(form: object, pointer: str = "/form") -> tuple[tuple[Input, ...], 
         return (), report.problems
     if len(form) > MAX_FIELDS:
         report.problem(pointer, "too_many", f"A form has at most {MAX_FIELDS} fields, not {len(form):,}.")
-    for index, item in enumerate(form[:MAX_FIELDS]):
-        place = at(pointer, index)
-        if isinstance(item, dict):
-            parse_input(Reader(report, item, place, INPUT_FIELDS, "A field of a form"), draft)
-        else:
-            report.problem(place, "wrong_type", f"A field of a form must be an object, not {kind(item)}.")
+    with counted():
+        for index, item in enumerate(form[:MAX_FIELDS]):
+            place = at(pointer, index)
+            if isinstance(item, dict):
+                parse_input(Reader(report, item, place, INPUT_FIELDS, "A field of a form"), draft)
+            else:
+                report.problem(place, "wrong_type", f"A field of a form must be an object, not {kind(item)}.")
     return tuple(draft.inputs), report.problems
 
 

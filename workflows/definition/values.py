@@ -119,8 +119,8 @@ def file_problem(value: object) -> str:
 
 
 def as_file(value: JsonValue) -> JsonValue:
-    """A file in its object form: ``"fl-…"`` becomes ``{"file_id": "fl-…"}``."""
-    return {"file_id": value} if isinstance(value, str) else value
+    """A file in its object form: ``"fl-…"`` becomes ``{"file_id": "fl-…"}``. Any other text stays the text it is."""
+    return {"file_id": value} if is_file_id(value) else value
 
 
 def number_as_text(value: float) -> str:

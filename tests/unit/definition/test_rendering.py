@@ -118,6 +118,11 @@ def test_a_value_that_does_not_fit_is_a_validation_error_naming_the_input(value:
     assert (error.value.code, error.value.retryable) == ("validation", False)
 
 
+def test_text_that_is_no_id_is_told_to_be_no_file() -> None:
+    with pytest.raises(TaskError, match="`x` must be a file, not text"):
+        render("{{inputs.s}}", made("x", "file"))
+
+
 @pytest.mark.parametrize(
     "value",
     [

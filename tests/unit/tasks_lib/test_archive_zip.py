@@ -77,6 +77,12 @@ def test_names_are_made_harmless_and_distinct(tmp_path: Path, given: list[str], 
     assert made(context, files=[add(context, name) for name in given]).namelist() == names
 
 
+def test_a_file_that_is_given_by_its_id_has_its_name(tmp_path: Path) -> None:
+    context = StubContext(tmp_path)
+    one, two = add(context, "a.txt"), add(context, "b.txt")
+    assert made(context, files=[one["file_id"], {"file_id": two["file_id"]}]).namelist() == ["a.txt", "b.txt"]
+
+
 @pytest.mark.parametrize("name", ["../x", "a/../../b", "..", "", "/", "C:/x", "a\nb", 5, None, "x" * 1025])
 def test_names_that_lead_elsewhere_are_refused(tmp_path: Path, name: object) -> None:
     context = StubContext(tmp_path)

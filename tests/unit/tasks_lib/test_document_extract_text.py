@@ -12,6 +12,7 @@ import pytest
 from docx.oxml import parse_xml
 from docx.oxml.ns import nsdecls
 
+import tasks_lib
 from dataflow.lib.errors import TaskError
 from tasks_lib.types import document_extract_text
 from tasks_lib.types.document_extract_text import DocumentExtractText
@@ -93,6 +94,11 @@ def test_a_word_document(tmp_path: Path) -> None:
     assert outputs["text"] == "Cats\n\nThey sleep.\tA lot.\n\nname\tage\nTom\t3 years inside\n\nDogs\n\nThey bark."
     assert (outputs["title"], outputs["pages"], outputs["format"]) == ("Animals", None, "docx")
     assert outputs["metadata"]["author"] == "Ann Lee"
+
+
+def test_a_word_document_that_says_nothing_of_itself(tmp_path: Path) -> None:
+    outputs = extract(tmp_path, (Path(tasks_lib.__file__).parent / "samples" / "document.docx").read_bytes())
+    assert (outputs["title"], outputs["metadata"]) == (None, {})
 
 
 def test_what_word_keeps_in_special_places(tmp_path: Path) -> None:

@@ -211,6 +211,17 @@ def test_attachments(serve: Callable[..., Settings], mailbox: Mailbox, tmp_path:
     assert message.get_body(("plain",)).get_content().strip() == "Hello"
 
 
+def test_an_attachment_by_its_id_has_its_name_and_type(
+    serve: Callable[..., Settings], mailbox: Mailbox, tmp_path: Path
+) -> None:
+    context = context_for(tmp_path, serve())
+    file = context.files.add("plan.pdf", "application/pdf", b"%PDF")
+    inputs = {"to": "a@example.org", "subject": "x", "text": "Hello", "attachments": [file["file_id"]]}
+    run(SEND, context, connection="main", **inputs)
+    [part] = mailbox.last().iter_attachments()
+    assert (part.get_filename(), part.get_content_type()) == ("plan.pdf", "application/pdf")
+
+
 def test_too_much_is_refused_before_anything_is_sent(
     serve: Callable[..., Settings], mailbox: Mailbox, tmp_path: Path
 ) -> None:

@@ -70,6 +70,12 @@ def test_files(web: WebStub, context: StubContext) -> None:
     assert 'name="b"; filename="two.bin"\r\nContent-Type: application/x-two\r\n\r\nsecond' in said["body"]
 
 
+def test_files_by_their_ids(web: WebStub, context: StubContext) -> None:
+    file = context.files.add("one.txt", "text/plain", b"first")
+    body = echoed(web, context, method="POST", files={"a": file["file_id"]})["body"]
+    assert 'name="a"; filename="one.txt"\r\nContent-Type: text/plain\r\n\r\nfirst\r\n' in body
+
+
 @pytest.mark.parametrize(
     "inputs",
     [

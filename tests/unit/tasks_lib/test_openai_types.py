@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import struct
 import threading
@@ -73,6 +74,19 @@ def test_completion(server: OpenAIStub, context: StubContext) -> None:
         "presence_penalty": 0,
     }
     assert server.requests[0].headers["authorization"] == f"Bearer {KEY}"
+
+
+def test_a_compressed_answer_is_not_unpacked(server: OpenAIStub, context: StubContext) -> None:
+    """Half a megabyte can become gigabytes."""
+
+    def bomb(_stub: Any, handler: Any, request: Any) -> None:
+        headers = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
+        handler.send(200, gzip.compress(b" " * 50_000_000), headers)
+
+    server.script(bomb)
+    error = failure(COMPLETION, context, **ASK)
+    assert (error.code, "gzip" in error.message) == ("provider_error", True)
+    assert server.requests[-1].headers["accept-encoding"] == "identity"
 
 
 def test_completion_options(server: OpenAIStub, context: StubContext) -> None:

@@ -6,6 +6,7 @@ import os
 import socket
 import sqlite3
 import struct
+import tempfile
 import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -371,8 +372,36 @@ def test_reading_only_cannot_be_undone(statement: str, tmp_path: Path, schema: s
 
 
 def test_the_transaction_cannot_be_ended_to_write(tmp_path: Path, schema: str) -> None:
-    ask(tmp_path, {"url": schema}, "COMMIT")
+    assert failure(tmp_path, {"url": schema}, "COMMIT").code == "validation"
     assert ask(tmp_path, {"url": schema}, "SHOW transaction_read_only")["rows"] == [{"transaction_read_only": "on"}]
+
+
+@pytest.mark.parametrize("before", ["", " ;\n(", "/* a /* b */ SELECT */ ", "-- a\rSELECT\r", "/* SELECT */", "--\n"])
+@pytest.mark.parametrize("how", ["COPY {}", "DO $$ BEGIN EXECUTE $a$COPY {}$a$; END $$"])
+def test_reading_runs_no_program_on_the_server(before: str, how: str, tmp_path: Path, schema: str) -> None:
+    """A read-only transaction lets a superuser do that, and that of the tests is one."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o777)
+        mark = Path(folder) / "mark"
+        statement = how.format(f"(SELECT 1) TO PROGRAM 'touch {mark}'")
+        assert failure(tmp_path, {"url": schema}, before + statement).code == "validation"
+        assert not mark.exists()
+        ask(tmp_path, {"url": schema, "read_only": False}, statement, write=True)
+        assert mark.exists()
+
+
+@pytest.mark.parametrize("statement", ["-- a\n SELECT 1", "/* a\nb */ values (1)", "(SELECT 1) UNION (SELECT 2)"])
+def test_what_may_stand_before_a_statement_that_reads(statement: str, tmp_path: Path, schema: str) -> None:
+    assert ask(tmp_path, {"url": schema}, statement)["rows"]
+
+
+def test_postgresql_refuses_the_platforms_own_database(tmp_path: Path, schema: str) -> None:
+    with psycopg.connect(schema, autocommit=True) as connection:
+        connection.execute("CREATE TABLE executions_taskrun (id int)")
+        assert ask(tmp_path, {"url": schema}, "SELECT 1 AS n")["rows"] == [{"n": 1}]
+        connection.execute("CREATE TABLE workflows_workflowversion (id int)")
+    error = failure(tmp_path, {"url": schema, "read_only": False}, "SELECT 1 AS n", write=True)
+    assert (error.code, "own database" in error.message) == ("authorization", True)
 
 
 def test_a_deadlock_is_tried_again(tmp_path: Path, schema: str) -> None:
