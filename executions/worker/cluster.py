@@ -7,6 +7,7 @@ killed worker takes with it (../shared/notes/django-q2.md, finding 2): here one 
 from __future__ import annotations
 
 import ctypes
+import gc
 import logging
 import multiprocessing
 import os
@@ -22,6 +23,7 @@ from django.conf import settings
 from django.db import connections
 
 from executions.worker.process import GRACE_SECONDS, LET_GO_SECONDS, WorkerProcess
+from tasks_lib import registry
 
 logger = logging.getLogger(__name__)
 
@@ -50,6 +52,7 @@ class Cluster:
         """Start the processes, start those again that die, and stop them all on SIGTERM or SIGINT."""
         for number in _SIGNALS:
             signal.signal(number, self._on_signal)
+        _share_memory()
         while not self._stop.is_set():
             self._start_missing()
             alive = [process.sentinel for process in self._processes if process is not None]
@@ -102,6 +105,13 @@ class Cluster:
             if process.is_alive():
                 logger.error("Worker process %s did not stop; killing it.", process.pid)
                 process.kill()
+
+
+def _share_memory() -> None:
+    """Load what every process needs before they are forked, and keep the collector's hands off it: one copy for all."""
+    registry.load()
+    gc.collect()
+    gc.freeze()
 
 
 def _context() -> ForkContext:
