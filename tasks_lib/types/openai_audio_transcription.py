@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from dataflow.lib.errors import TaskError
-from tasks_lib import silences, subtitles
+from tasks_lib import file_values, silences, subtitles
 from tasks_lib.base import Field, FileValue, JsonValue, TaskContext, TaskType
 from tasks_lib.clients import ffmpeg, openai_calls
 from tasks_lib.clients.openai_client import RETRIED, Endpoint, endpoint_of
@@ -24,7 +24,6 @@ MAX_UPLOAD = 25 * 1024 * 1024
 MAX_FILE = 2 * 1024**3
 #: Seconds of the longest part of a file that is split: about 10 MB.
 PART_SECONDS = 1200
-_CHUNK = 1024 * 1024
 #: Models that answer with nothing but text, without times; and seconds that they take at once, a little less than 1500.
 _TEXT_ONLY = re.compile(r"gpt-")
 MAX_SECONDS = 1400
@@ -92,16 +91,7 @@ def _fits(sound: Path, seconds: float | None, model: str) -> bool:
 def _fetched(context: TaskContext, value: FileValue, folder: Path) -> Path:
     """The file, in ``folder``, under a name whose ending says what it is."""
     target = folder / f"sound{_ending(value)}"
-    size = 0
-    with context.files.open(value) as given, target.open("wb") as copy:
-        while chunk := given.read(_CHUNK):
-            context.cancellation.check()
-            size += len(chunk)
-            if size > MAX_FILE:
-                raise TaskError("too_large", f"The file is larger than {MAX_FILE:,} bytes.")
-            copy.write(chunk)
-    if size == 0:
-        raise TaskError("validation", "The file to transcribe is empty.")
+    file_values.copy(context, value, target, most=MAX_FILE, what="The file to transcribe")
     return target
 
 
