@@ -86,10 +86,14 @@ class Execution(models.Model):
     concurrency_key = models.CharField(max_length=300, blank=True, default="")
     concurrency_limit = models.PositiveIntegerField(null=True, blank=True)
     #: The execution whose task ``parent_task`` (``name`` or ``name[item]``) this is; ``depth`` counts such parents.
-    parent = models.ForeignKey("self", null=True, blank=True, on_delete=models.SET_NULL, related_name="children")
+    parent = models.ForeignKey(
+        "self", null=True, blank=True, on_delete=models.SET_NULL, related_name="children", db_index=False
+    )
     parent_task = models.CharField(max_length=80, blank=True, default="")
     depth = models.PositiveSmallIntegerField(default=0)
-    rerun_of = models.ForeignKey("self", null=True, blank=True, on_delete=models.SET_NULL, related_name="reruns")
+    rerun_of = models.ForeignKey(
+        "self", null=True, blank=True, on_delete=models.SET_NULL, related_name="reruns", db_index=False
+    )
     created_at = models.DateTimeField(db_default=DatabaseNow())
     started_at = models.DateTimeField(null=True, blank=True)
     #: When it was last resumed: the workflow's timeout counts from then.
@@ -115,6 +119,9 @@ class Execution(models.Model):
             models.Index(
                 fields=["workflow"], name="execution_queued", condition=models.Q(status=ExecutionStatus.PENDING)
             ),
+            # Every write of a row pays for each index it is in; most have neither.
+            models.Index(fields=["parent"], name="execution_children", condition=models.Q(parent__isnull=False)),
+            models.Index(fields=["rerun_of"], name="execution_reruns", condition=models.Q(rerun_of__isnull=False)),
             models.Index(
                 fields=["concurrency_key", "status"],
                 name="execution_slots",

@@ -8,6 +8,7 @@ two here neither write rows nor poll for them.
 from __future__ import annotations
 
 import logging
+import select
 import threading
 import time
 from datetime import timedelta
@@ -95,12 +96,22 @@ class PostgresBroker(Bell):
                 self._listening.execute(sql.SQL("LISTEN {}").format(sql.Identifier(channel)))
             self._deliveries_rung.set()
             return True
-        first = list(self._listening.notifies(timeout=seconds, stop_after=1))
-        # One look answers all that rang meanwhile.
-        channels = {told.channel for told in (*first, *self._listening.notifies(timeout=0))}
+        channels = self._told(seconds)  # one look answers all that rang
         if DELIVERY_CHANNEL in channels:
             self._deliveries_rung.set()
         return WORK_CHANNEL in channels
+
+    def _told(self, seconds: float) -> set[str]:
+        """The channels that were told of, when the first is or after ``seconds``."""
+        assert self._listening is not None
+        server, poll = self._listening.pgconn, select.poll()
+        poll.register(server.socket, select.POLLIN)
+        channels: set[str] = set()
+        if poll.poll(seconds * 1000):
+            server.consume_input()
+            while (told := server.notifies()) is not None:
+                channels.add(told.relname.decode())
+        return channels
 
 
 class SqliteBroker(Bell):

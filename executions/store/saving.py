@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -31,36 +32,88 @@ class Stale(Exception):
     """Somebody else changed the execution since it was read: nothing was written. Read it again."""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Step:
+    """What a step has to write: when a worker should look again, what is logged, and which events webhooks want."""
+
+    loaded: Loaded
+    due: datetime | None
+    events: Sequence[Event]
+    wanted: Sequence[Event]
+    held: bool
+
+    @property
+    def concerns_others(self) -> bool:
+        """Whether rows besides its own execution, task runs and events are written."""
+        loaded = self.loaded
+        ended = loaded.run.status.ended and (loaded.row.parent_id or loaded.row.concurrency_key)
+        return bool(self.wanted or loaded.run.ended_tries or loaded.children or ended)
+
+
 def save(loaded: Loaded, *, wake_at: datetime | None = None, held: bool = False) -> None:
     """Write what changed, and tell whom it concerns. Raises ``Stale``; then nothing was written.
 
     ``wake_at`` is when a worker should look again besides what follows from the run itself. ``held``: the caller goes
     on with it at once, and others need to look only if it dies.
     """
-    run = loaded.run
-    due = None if loaded.is_parked else next_look(run, also=wake_at, held=held)
+    step = _step_of(loaded, wake_at=wake_at, held=held)
+    if not step.concerns_others:
+        if _write([step]):
+            raise Stale(loaded.row.id)
+    else:
+        with writing():
+            _write_all(step)
+    _settled(step)
+
+
+def save_together(several: Sequence[tuple[Loaded, bool]]) -> list[Loaded]:
+    """Save several executions, each with whether it is ``held``, in one transaction where only they are concerned.
+
+    Returns those that somebody else changed since they were read: nothing was written of them.
+    """
+    steps = [_step_of(loaded, held=held) for loaded, held in several]
+    stale = _write([step for step in steps if not step.concerns_others])
+    for step in steps:
+        try:
+            if step.concerns_others:
+                with writing():
+                    _write_all(step)
+        except Stale:
+            stale.append(step)
+    for step in steps:
+        if step not in stale:
+            _settled(step)
+    return [step.loaded for step in stale]
+
+
+def _step_of(loaded: Loaded, *, wake_at: datetime | None = None, held: bool = False) -> _Step:
+    due = None if loaded.is_parked else next_look(loaded.run, also=wake_at, held=held)
     _take_over(loaded)
     events = _events(loaded)
-    wanted = webhooks.wanted_of(loaded.row, events)
-    if wanted or run.ended_tries or loaded.children or _concerns_others(loaded):
-        with writing():
-            tries = _ended_tries(loaded)
-            _write(loaded, due, events)
-            _store_tries(loaded, tries)
-            for child in loaded.children:
-                accepting.create(child)
-            webhooks.queue_deliveries(loaded.row, run, wanted, loaded.hidden.told())
-            if run.status.ended:
-                neighbours.tell_of_end(loaded.row, run.now)
-    elif connection.vendor == "sqlite" or not queue.notifies():
-        with writing():
-            _write(loaded, due, events)
-    else:
-        _write(loaded, due, events)
-    loaded.row.sequence += len(events)
+    return _Step(loaded, due, events, webhooks.wanted_of(loaded.row, events), held)
+
+
+def _write_all(step: _Step) -> None:
+    """Write a step with what it means for others, in the caller's transaction. Raises ``Stale``."""
+    loaded = step.loaded
+    tries = _ended_tries(loaded)
+    if _write([step]):
+        raise Stale(loaded.row.id)
+    _store_tries(loaded, tries)
+    for child in loaded.children:
+        accepting.create(child)
+    webhooks.queue_deliveries(loaded.row, loaded.run, step.wanted, loaded.hidden.told())
+    if loaded.run.status.ended:
+        neighbours.tell_of_end(loaded.row, loaded.run.now)
+
+
+def _settled(step: _Step) -> None:
+    """What the step changed is in the database now."""
+    loaded = step.loaded
+    loaded.row.sequence += len(step.events)
     loaded.row.revision += 1
-    loaded.known |= run.changed
-    run.saved()
+    loaded.known |= loaded.run.changed
+    loaded.run.saved()
     loaded.notes.clear()
     loaded.claims.clear()
     loaded.children.clear()
@@ -125,42 +178,75 @@ def _told(data: Mapping[str, Any], redactor: Redactor) -> dict[str, Any]:
     return told
 
 
-def _write(loaded: Loaded, due: datetime | None, events: Collection[Event]) -> None:
-    row, run = loaded.row, loaded.run
-    values: dict[str, Any] = {
-        "id": row.id, "revision": row.revision, "status": row.status, "sequence": row.sequence + len(events),
-        "wake_at": stamp(due), "started_at": stamp(row.started_at), "completed_at": stamp(row.completed_at),
-        "error": _json(row.error), "outputs": _json(row.outputs), "stored": dump_json(row.stored),
-        "ended": run.status.ended,
-    }  # fmt: skip
-    runs = [_record(loaded, name) for name in run.changed]
-    log = [
-        {"sequence": event.sequence, "type": event.type, "task": event.task, "attempt": event.attempt,
-         "at": stamp(event.at), "data": dump_json(event.data)}
-        for event in events
-    ]  # fmt: skip
-    rings = due is not None and due < run.now + _SOON
+def _write(steps: Sequence[_Step]) -> list[_Step]:
+    """Write the steps themselves: one statement on PostgreSQL. Returns those that are stale."""
+    if not steps:
+        return []
     if connection.vendor == "sqlite":
-        _write_sqlite(values, runs, log)
+        with writing():
+            stale = [step for step in steps if not _write_sqlite(step)]
     else:
-        channels = queue.channels(work=rings, ended=run.status.ended)
-        values |= {"runs": dump_json(runs), "events": dump_json(log), "channels": channels}
-        found = rows_of(statements.SAVE_POSTGRESQL, values)
-        if not found:
-            raise Stale(row.id)
-        loaded.clock = Clock(found[0][0])
-    if rings and not queue.notifies():
-        queue.ring(row.id)
+        stale = _write_postgresql(steps)
+    if not queue.notifies():
+        for step in steps:
+            if step not in stale and _rings(step):
+                queue.ring(step.loaded.row.id)
+    return stale
 
 
-def _write_sqlite(values: Mapping[str, Any], runs: list[dict[str, Any]], log: list[dict[str, Any]]) -> None:
+def _write_postgresql(steps: Sequence[_Step]) -> list[_Step]:
+    values = {
+        "steps": dump_json([_changes(step) | {"channels": _channels(step)} for step in steps]),
+        "runs": dump_json([record for step in steps for record in _runs(step)]),
+        "events": dump_json([record for step in steps for record in _log(step)]),
+    }
+    saved = dict(row[:2] for row in rows_of(statements.SAVE_POSTGRESQL, values))
+    for step in steps:
+        if (at := saved.get(step.loaded.row.id)) is not None:
+            step.loaded.clock = Clock(at)
+    return [step for step in steps if step.loaded.row.id not in saved]
+
+
+def _write_sqlite(step: _Step) -> bool:
     with connection.wrap_database_errors:
         database = connection.connection
-        if database.execute(statements.SAVE_SQLITE, values).rowcount != 1:
-            raise Stale(values["id"])
-        owner = {"execution_id": values["id"]}
-        database.executemany(statements.SAVE_RUN_SQLITE, [record | owner for record in runs])
-        database.executemany(statements.SAVE_EVENT_SQLITE, [record | owner for record in log])
+        if database.execute(statements.SAVE_SQLITE, _changes(step)).rowcount != 1:
+            return False
+        database.executemany(statements.SAVE_RUN_SQLITE, _runs(step))
+        database.executemany(statements.SAVE_EVENT_SQLITE, _log(step))
+        return True
+
+
+def _channels(step: _Step) -> list[str]:
+    return queue.channels(work=_rings(step), ended=step.loaded.run.status.ended)
+
+
+def _rings(step: _Step) -> bool:
+    """Whether workers should look soon."""
+    return step.due is not None and step.due < step.loaded.run.now + _SOON
+
+
+def _changes(step: _Step) -> dict[str, Any]:
+    row = step.loaded.row
+    return {
+        "id": row.id, "revision": row.revision, "status": row.status, "sequence": row.sequence + len(step.events),
+        "wake_at": stamp(step.due), "started_at": stamp(row.started_at), "completed_at": stamp(row.completed_at),
+        "error": _json(row.error), "outputs": _json(row.outputs), "stored": dump_json(row.stored),
+        "ended": step.loaded.run.status.ended, "held": step.held,
+    }  # fmt: skip
+
+
+def _runs(step: _Step) -> list[dict[str, Any]]:
+    loaded = step.loaded
+    return [_record(loaded, name) | {"execution_id": loaded.row.id} for name in loaded.run.changed]
+
+
+def _log(step: _Step) -> list[dict[str, Any]]:
+    return [
+        {"execution_id": step.loaded.row.id, "sequence": event.sequence, "type": event.type, "task": event.task,
+         "attempt": event.attempt, "at": stamp(event.at), "data": dump_json(event.data)}
+        for event in step.events
+    ]  # fmt: skip
 
 
 def _record(loaded: Loaded, name: str) -> dict[str, Any]:
@@ -265,8 +351,3 @@ def _store_tries(loaded: Loaded, tries: Mapping[str, Attempt]) -> None:
         for name, key in runs:
             tries[name].task_run_id = key
         Attempt.objects.bulk_create(tries.values())
-
-
-def _concerns_others(loaded: Loaded) -> bool:
-    """Whether it has ended, and a parent or whoever waits for its slot should know."""
-    return loaded.run.status.ended and bool(loaded.row.parent_id or loaded.row.concurrency_key)

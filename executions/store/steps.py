@@ -84,7 +84,9 @@ def advance(loaded: Loaded, *, worker: str, wanted: int) -> list[Claim]:
             return []
     loaded.is_parked = False
     claims: list[Claim] = []
-    while (ready := plan(run)) and len(claims) < wanted:
+    if not wanted:
+        plan(run)
+    while len(claims) < wanted and (ready := plan(run)):
         for name in ready[: wanted - len(claims)]:
             claim = prepare(run, name, registry, worker=worker)
             if claim is None:

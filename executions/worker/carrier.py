@@ -93,6 +93,10 @@ class Carrier:
         finally:
             self._leave(handle)
 
+    def is_at(self, execution_id: str) -> bool:
+        """Whether threads of this process are at an execution."""
+        return execution_id in self._handles
+
     def _go_on(self, handle: _Handle, claim: Claim | None) -> None:
         while claim is not None:
             failpoint("try.before")

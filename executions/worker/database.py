@@ -16,6 +16,9 @@ Result = TypeVar("Result")
 #: PostgreSQL connections of one worker process.
 POOL_SIZE = 10
 _PATIENCE_SECONDS = 60.0
+#: All that a worker looks for is found by an index. A plan is kept for as long as its connection: one that was made
+#: while the tables were small must not read them whole when they are large.
+_BY_INDEX = "-c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off"
 
 
 def pool_connections() -> None:
@@ -25,7 +28,11 @@ def pool_connections() -> None:
         settings["CONN_MAX_AGE"] = 0
         # A look at each use would cost as much as the use; `persist` bears a connection that broke.
         settings["CONN_HEALTH_CHECKS"] = False
-        settings["OPTIONS"] = settings["OPTIONS"] | {"pool": {"min_size": 1, "max_size": POOL_SIZE, "timeout": 30}}
+        options = settings["OPTIONS"]
+        settings["OPTIONS"] = options | {
+            "pool": {"min_size": 1, "max_size": POOL_SIZE, "timeout": 30},
+            "options": f"{options.get('options', '')} {_BY_INDEX}",
+        }
 
 
 def release_connection() -> None:

@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from functools import partial
 from pathlib import Path
@@ -22,6 +22,7 @@ from executions.worker.carrier import Carrier
 from executions.worker.database import drop_connection, pool_connections, release_connection
 from executions.worker.lanes import Lanes
 from executions.worker.node import Node
+from executions.worker.together import Leaving, Together
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +35,8 @@ LET_GO_SECONDS = 5.0
 DELIVERY_PAUSE_SECONDS = 0.1
 #: Executions that are taken with one statement.
 TAKEN_AT_ONCE = 8
+#: Seconds to wait for a thread when all are busy.
+BUSY_SECONDS = 0.2
 #: One that waits for the bell looks so often whether it is to stop, and says that it lives.
 STOP_LOOK_SECONDS = 0.5
 #: So long after the last bell it is quiet, and worth asking what is due next.
@@ -53,6 +56,7 @@ class WorkerProcess:
         self._carrier = Carrier(
             self._node.id, run=self._node.run, slots=self._more_slots, give_back=self._give_back, spawn=self._spawn
         )
+        self._together = Together(self._node.id, run=self._node.run)
         self._lanes = Lanes()
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="try")
         self._work_in_hand: set[Future[None]] = set()
@@ -79,21 +83,45 @@ class WorkerProcess:
     def _take_work(self) -> None:
         """Take executions while a thread is free. Too many threads that never come back: leave it to a new process."""
         bell = queue.Doorbell()
+        look = True
         while not self._stop.is_set():
             self._beat()
-            if not self._free.acquire(timeout=0.2):
-                if self._node.stuck * 2 >= self._threads:
-                    logger.error("Half of the threads are held by tasks that ignore their timeout; starting anew.")
-                    return
-                self._guarded_call(partial(bell.wait, 0.0))  # it hears for the deliveries too
-                continue
-            wanted = 1 + self._more_slots(TAKEN_AT_ONCE - 1)
-            taken = self._guarded_take(partial(_take, wanted))
-            self._give_back(wanted - len(taken))
-            for loaded in taken:
-                self._spawn(partial(self._carrier.carry, loaded.row.id, loaded))
-            if len(taken) < wanted:
+            more = self._take(bell) if look and len(self._together) <= TAKEN_AT_ONCE else look
+            if more is None:
+                break
+            if len(self._together):
+                self._step_together()
+                look = more or bool(self._guarded_call(partial(bell.wait, 0.0)))
+            elif not more:
                 self._wait_at(bell, store.seconds_to_next)
+                look = True
+        self._carry(self._together.leave())
+
+    def _take(self, bell: queue.Doorbell) -> bool | None:
+        """Take what is due; whether there may be more of it. ``None``: this process is to end."""
+        if not self._free.acquire(timeout=0.0 if self._together else BUSY_SECONDS):
+            if self._node.stuck * 2 >= self._threads:
+                logger.error("Half of the threads are held by tasks that ignore their timeout; starting anew.")
+                return None
+            self._guarded_call(partial(bell.wait, 0.0))  # it hears for the deliveries too
+            return True
+        wanted = 1 + self._more_slots(TAKEN_AT_ONCE - 1)
+        taken = self._guarded_take(partial(_take, wanted))
+        self._give_back(wanted - len(taken))
+        for loaded in taken:
+            if self._carrier.is_at(loaded.row.id) or not self._together.join(loaded):
+                self._carry([Leaving(loaded.row.id, loaded)])
+        return len(taken) == wanted
+
+    def _step_together(self) -> None:
+        members = len(self._together)
+        leaving = self._together.step()
+        self._give_back(members - len(self._together) - len(leaving))
+        self._carry(leaving)
+
+    def _carry(self, leaving: Iterable[Leaving]) -> None:
+        for one in leaving:
+            self._spawn(partial(self._carrier.carry, one.id, one.taken))
 
     def _wait_at(self, bell: queue.Doorbell, due: Callable[[], float | None]) -> None:
         """Wait for the bell, or until something is due. When that is is asked for only where it is quiet."""

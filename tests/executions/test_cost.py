@@ -129,5 +129,5 @@ def test_the_hot_statements_are_prepared() -> None:
     with connection.cursor() as cursor:
         cursor.execute("SELECT statement, generic_plans + custom_plans FROM pg_prepared_statements")
         found = dict(cursor.fetchall())
-    for words in ("WITH saved AS", "WITH clock AS"):
+    for words in ("WITH step AS", "WITH clock AS"):
         assert [times >= 2 for statement, times in found.items() if words in statement] == [True], list(found)

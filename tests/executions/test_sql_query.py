@@ -383,7 +383,7 @@ def test_reading_runs_no_program_on_the_server(before: str, how: str, tmp_path: 
     with tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(0o777)
         mark = Path(folder) / "mark"
-        statement = how.format(f"(SELECT 1) TO PROGRAM 'touch {mark}'")
+        statement = how.format(f"(SELECT 1) TO PROGRAM 'cat > {mark}'")  # one that reads what it is given
         assert failure(tmp_path, {"url": schema}, before + statement).code == "validation"
         assert not mark.exists()
         ask(tmp_path, {"url": schema, "read_only": False}, statement, write=True)

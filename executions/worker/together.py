@@ -1,0 +1,106 @@
+"""Takes executions on whose tasks are quick, in step with each other: one write brings a step of each of them.
+
+Most of what a quick step costs is the way to the database and the commit. Under load they are shared; one execution
+alone pays what it would pay anyway, and needs no thread.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from dataflow.lib.failpoints import failpoint
+from executions import store
+from executions.engine.outcomes import Outcome
+from executions.engine.planner import Claim, can_start
+from executions.engine.state import ExecutionStatus
+from executions.worker import quickly
+from executions.worker.database import drop_connection
+
+logger = logging.getLogger(__name__)
+
+#: So many at a time.
+MAX_TOGETHER = 16
+#: What takes longer for a step goes on in a thread of its own: the others wait for each step's write.
+SLOW_SECONDS = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class Leaving:
+    """An execution that goes on in a thread. ``taken`` is what is known of it; ``None``: it is to be read again."""
+
+    id: str
+    taken: store.Loaded | None = None
+
+
+class Together:
+    """Of one process, used by one thread. ``run`` runs a try."""
+
+    def __init__(self, worker: str, *, run: Callable[[Claim], Outcome]) -> None:
+        self._worker, self._run = worker, run
+        self._members: list[store.Loaded] = []
+
+    def __len__(self) -> int:
+        return len(self._members)
+
+    def join(self, loaded: store.Loaded) -> bool:
+        """Take in an execution that was just taken; ``False`` where it is none of these."""
+        run = loaded.run
+        must_be_locked = run.status is ExecutionStatus.PENDING and loaded.row.concurrency_key
+        has_children = any(state.child for state in run.tasks.values())
+        if must_be_locked or has_children or not quickly.is_next(loaded):
+            return False
+        self._members.append(loaded)
+        return True
+
+    def leave(self) -> list[Leaving]:
+        """Let all go on in threads."""
+        members, self._members = self._members, []
+        return [Leaving(loaded.row.id, loaded) for loaded in members]
+
+    def step(self) -> list[Leaving]:
+        """Take each a step on and write that. Those that have ended, or wait, are done; those given back are not."""
+        members, self._members = self._members, []
+        leaving: list[Leaving] = []
+        stepped: list[tuple[store.Loaded, bool]] = []
+        for loaded in members:
+            try:
+                again = self._run_next(loaded)
+            except Exception:  # it is this one's own trouble, which is dealt with where it goes on
+                logger.debug("%s goes on by itself.", loaded.row.id, exc_info=True)
+                leaving.append(Leaving(loaded.row.id))
+            else:
+                if again is None:
+                    leaving.append(Leaving(loaded.row.id, loaded))
+                else:
+                    stepped.append((loaded, again))
+        return leaving + self._write(stepped)
+
+    def _run_next(self, loaded: store.Loaded) -> bool | None:
+        """Whether the next task is quick too; ``None`` where the execution goes on otherwise, unwritten."""
+        began = time.monotonic()
+        quickly.run_next(loaded, self._run, worker=self._worker)
+        again = quickly.is_next(loaded)
+        if loaded.run.status.ended:
+            return False
+        if time.monotonic() - began > SLOW_SECONDS or (not again and can_start(loaded.run)):
+            return None
+        return again
+
+    def _write(self, stepped: list[tuple[store.Loaded, bool]]) -> list[Leaving]:
+        """Write the steps; those that could not be, or that somebody else changed, are to be read again."""
+        try:
+            failpoint("step.before_write")
+            stale = {loaded.row.id for loaded in store.save_together(stepped)}
+            failpoint("step.after_write")
+        except Exception:  # the database is away, or one of them cannot be written: each finds out by itself
+            logger.exception("%d executions could not be written together.", len(stepped))
+            drop_connection()
+            return [Leaving(loaded.row.id) for loaded, _ in stepped]
+        for loaded, again in stepped:
+            loaded.row.takes = 0
+            if again and loaded.row.id not in stale:
+                self._members.append(loaded)
+        return [Leaving(execution_id) for execution_id in stale]
