@@ -1,0 +1,255 @@
+"""Executions that quick steps take on together: one write for all, and the trouble of one is its own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from django.db import OperationalError
+
+from dataflow.lib.errors import TaskError
+from executions import store
+from executions.engine.outcomes import Completed, Failed, Outcome
+from executions.engine.planner import Claim
+from executions.models import Execution
+from executions.store import saving
+from executions.worker.together import Leaving, Together
+from tests.carrier_driver import Tries, alone, ask, ended
+from tests.executions_driver import age_wake, echo, event_types, started, task
+
+pytestmark = pytest.mark.django_db(transaction=True)
+TEXT = [{"name": "text", "type": "text", "value": "{{tasks.b.outputs.text}}"}]
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step of a busy machine takes no other way."""
+    monkeypatch.setattr("executions.worker.together.SLOW_SECONDS", 60.0)
+
+
+def said(claim: Claim) -> Outcome:
+    return Completed(outputs={"text": str(claim.inputs["text"])})
+
+
+def several(number: int, *tasks: dict[str, Any], **fields: Any) -> list[Execution]:
+    tasks = tasks or (echo("a", "hello"), echo("b", "{{tasks.a.outputs.text}}"))
+    return [started(*tasks, **({"outputs": TEXT} | fields)) for _ in range(number)]
+
+
+def joined(tries: Tries, executions: list[Execution]) -> Together:
+    """All of them taken, and members."""
+    together = Together("wk-1", run=tries)
+    for loaded in store.take(len(executions)):
+        assert together.join(loaded)
+    assert len(together) == len(executions)
+    return together
+
+
+def finish(together: Together) -> list[Leaving]:
+    leaving = []
+    while len(together):
+        leaving += together.step()
+    return leaving
+
+
+def go_on_alone(tries: Tries, leaving: list[Leaving]) -> None:
+    for one in leaving:
+        alone(tries).carry(one.id, one.taken)
+
+
+def writes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many executions each write brought a step of, from now on."""
+    found: list[int] = []
+    write = saving._write
+
+    def counted(steps: Any) -> Any:
+        found.append(len(steps))
+        return write(steps)
+
+    monkeypatch.setattr(saving, "_write", counted)
+    return found
+
+
+def test_a_step_of_each_is_one_write(monkeypatch: pytest.MonkeyPatch) -> None:
+    executions = several(3)
+    together = joined(Tries(said), executions)
+    found = writes(monkeypatch)
+    assert finish(together) == []
+    assert found == [3, 3]
+    for execution in executions:
+        assert ended(execution) == ("COMPLETED", {"text": "hello"})
+        assert event_types(execution) == [
+            "execution.created", "execution.started", "task.started a", "task.completed a", "task.started b",
+            "task.completed b", "execution.completed",
+        ]  # fmt: skip
+
+
+def test_each_step_is_in_the_database_before_the_next_one() -> None:
+    (execution,) = several(1)
+    seen: list[str | None] = []
+
+    def answer(claim: Claim) -> Outcome:
+        row = Execution.objects.get(pk=execution.pk).task_runs.filter(name="a").first()
+        seen.append(None if row is None else row.status)
+        return said(claim)
+
+    finish(joined(Tries(answer), [execution]))
+    assert seen == [None, "COMPLETED"]
+
+
+def test_they_join_and_end_at_different_times(monkeypatch: pytest.MonkeyPatch) -> None:
+    tries = Tries(said)
+    together = joined(tries, several(2))
+    together.step()
+    (late,) = several(1)
+    (taken,) = store.take(1)
+    assert together.join(taken)
+    found = writes(monkeypatch)
+    assert finish(together) == []
+    assert found == [3, 1]
+    assert ended(late)[0] == "COMPLETED"
+
+
+def test_one_that_was_cancelled_meanwhile_is_left_and_the_others_go_on() -> None:
+    executions = several(3)
+    tries = Tries(said)
+    together = joined(tries, executions)
+    together.step()
+    store.cancel(executions[1].pk, reason="enough", by="ann")
+    leaving = finish(together)
+    assert leaving == [Leaving(executions[1].pk)]
+    go_on_alone(tries, leaving)
+    assert [ended(one)[0] for one in executions] == ["COMPLETED", "CANCELLED", "COMPLETED"]
+    assert event_types(executions[1]).count("execution.cancelled") == 1
+
+
+def test_a_lost_answer_loses_and_doubles_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The write is committed, but its answer is lost with the connection."""
+    executions = several(3)
+    tries = Tries(said)
+    together = joined(tries, executions)
+    save = store.save_together
+
+    def save_and_lose(*given: Any) -> None:
+        save(*given)
+        raise OperationalError("server closed the connection unexpectedly")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(store, "save_together", save_and_lose)
+        leaving = together.step()
+    assert leaving == [Leaving(one.pk) for one in executions]
+    assert len(together) == 0
+    go_on_alone(tries, leaving)
+    for execution in executions:
+        assert ended(execution)[0] == "COMPLETED"
+        assert event_types(execution).count("task.completed a") == 1
+    assert sorted(tries.ran) == [("a", 1)] * 3 + [("b", 1)] * 3
+
+
+def test_a_failure_writes_its_attempt_and_the_others_are_written_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    executions = several(3)
+    failing = executions[2].pk
+
+    def answer(claim: Claim) -> Outcome:
+        if claim.execution_id == failing:
+            return Failed(error=TaskError("communication", "no", retryable=False))
+        return said(claim)
+
+    together = joined(Tries(answer), executions)
+    found = writes(monkeypatch)
+    assert finish(together) == []
+    assert found == [2, 1, 2]
+    assert [ended(one)[0] for one in executions] == ["COMPLETED", "COMPLETED", "FAILED"]
+    assert task(executions[2], "a").attempts.count() == 1
+
+
+def test_a_defect_in_one_is_its_own() -> None:
+    executions = several(2)
+    broken = executions[0].pk
+
+    def answer(claim: Claim) -> Outcome:
+        if claim.execution_id == broken:
+            raise RuntimeError("a defect of the platform")
+        return said(claim)
+
+    together = joined(Tries(answer), executions)
+    assert finish(together) == [Leaving(broken)]
+    assert ended(executions[1])[0] == "COMPLETED"
+    assert Execution.objects.get(pk=broken).status == "PENDING"
+
+
+def test_what_follows_is_not_quick_goes_on_in_a_thread_with_one_write_less(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The end of the quick task and the start of the other one are one write, as always."""
+    (execution,) = several(1, echo("a", "hello"), ask("b"), outputs=[])
+    tries = Tries(lambda claim: Completed(outputs={"text": "x"} if claim.task == "a" else {"body": "y"}))
+    together = joined(tries, [execution])
+    found = writes(monkeypatch)
+    leaving = finish(together)
+    assert [one.id for one in leaving] == [execution.pk]
+    assert leaving[0].taken is not None
+    go_on_alone(tries, leaving)
+    assert tries.ran == [("a", 1), ("b", 1)]
+    assert found[-2:] == [1, 1]
+    assert len([number for number in found if number]) == 2
+    assert ended(execution)[0] == "COMPLETED"
+
+
+def test_a_slow_one_goes_on_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("executions.worker.together.SLOW_SECONDS", -1.0)
+    (execution,) = several(1)
+    tries = Tries(said)
+    leaving = joined(tries, [execution]).step()
+    assert [one.id for one in leaving] == [execution.pk]
+    go_on_alone(tries, leaving)
+    assert tries.ran == [("a", 1), ("b", 1)]
+    assert ended(execution)[0] == "COMPLETED"
+
+
+def test_those_that_leave_are_carried_on_from_where_they_are() -> None:
+    executions = several(2)
+    tries = Tries(said)
+    together = joined(tries, executions)
+    together.step()
+    leaving = together.leave()
+    assert len(together) == 0
+    go_on_alone(tries, leaving)
+    assert sorted(tries.ran) == [("a", 1), ("a", 1), ("b", 1), ("b", 1)]
+    assert [ended(one)[0] for one in executions] == ["COMPLETED"] * 2
+
+
+@pytest.mark.parametrize(
+    ("tasks", "fields"),
+    [
+        ([ask("a")], {}),
+        ([echo("a", "x"), ask("b", depends_on=[])], {}),
+        ([echo("a", "x")], {"concurrency": {"limit": 1}}),
+    ],
+    ids=["not quick", "one of two is not", "its slot must be locked"],
+)
+def test_who_may_not_join(tasks: list[dict[str, Any]], fields: dict[str, Any]) -> None:
+    started(*tasks, **fields)
+    (taken,) = store.take(1)
+    assert not Together("wk-1", run=Tries()).join(taken)
+
+
+def test_after_a_death_nobody_joins() -> None:
+    """Its tries are counted one by one then: a text that kills its worker takes nobody with it twice."""
+    (execution,) = several(1)
+    store.take(1)
+    age_wake(execution, seconds=3600)
+    (again,) = store.take(1)
+    assert again.row.takes == 2
+    assert not Together("wk-1", run=Tries(said)).join(again)
+
+
+def test_who_waits_after_a_step_is_done_with() -> None:
+    """A retry that is due later: written with when to look again, and no member any more."""
+    (execution,) = several(1, echo("a", "x", retry={"attempts": 2, "delay": 60, "jitter": 0}), outputs=[])
+    tries = Tries(lambda _claim: Failed(error=TaskError("communication", "no", retryable=True)))
+    together = joined(tries, [execution])
+    assert together.step() == []
+    assert len(together) == 0
+    row = Execution.objects.get(pk=execution.pk)
+    assert row.wake_at is not None
+    assert task(execution, "a").status == "WAITING"
+    assert row.wake_at == task(execution, "a").due_at
