@@ -54,7 +54,7 @@ def _labels(request: Request) -> list[tuple[str, str]]:
 
 
 class HasLabel(Func):
-    """Whether an execution has a label of this value. No index knows it: combine it with a workflow or a time."""
+    """Whether an execution has a label of this value. An index knows it on PostgreSQL (``execution_labels``)."""
 
     output_field = BooleanField()
 
@@ -63,10 +63,11 @@ class HasLabel(Func):
         self._label = key, value
 
     def as_postgresql(self, compiler: SQLCompiler, connection: BaseDatabaseWrapper, **_: Any) -> tuple[str, Any]:
-        """Whether the object contains that of this one label."""
+        """Whether the object contains that of this one label; said as the index says it."""
         column, parameters = compiler.compile(self.source_expressions[0])
         key, value = self._label
-        return f"{column}::jsonb @> %s::jsonb", (*parameters, dump_json({key: value}))
+        contains = f"({column} <> '{{}}' AND {column}::jsonb @> %s::jsonb)"
+        return contains, (*parameters, *parameters, dump_json({key: value}))
 
     def as_sqlite(self, compiler: SQLCompiler, connection: BaseDatabaseWrapper, **_: Any) -> tuple[str, Any]:
         """Whether one of the object's members is it."""

@@ -11,7 +11,8 @@ from dataflow.lib.times import rfc3339
 from executions import files, queue
 from executions.engine.outcomes import shown_error
 from executions.engine.run import Run
-from executions.models import Delivery, DeliveryStatus, Event
+from executions.engine.state import Logged
+from executions.models import Delivery, DeliveryStatus
 from executions.redaction import NOTHING, Redactor
 
 
@@ -48,14 +49,14 @@ def subscription_of(monitoring: Mapping[str, Any] | None) -> tuple[dict[str, Any
     return {"url": webhook["url"], "events": events}, webhook.get("secret") or ""
 
 
-def wanted_of(row: Row, events: Iterable[Event]) -> list[Event]:
+def wanted_of(row: Row, events: Iterable[Logged]) -> list[Logged]:
     """The events that the execution's webhook wants."""
     if not row.monitoring:
         return []
     return [event for event in events if _topic(event) in row.monitoring["events"]]
 
 
-def queue_deliveries(row: Row, run: Run, wanted: Sequence[Event], redactor: Redactor = NOTHING) -> None:
+def queue_deliveries(row: Row, run: Run, wanted: Sequence[Logged], redactor: Redactor = NOTHING) -> None:
     """Store a delivery for each event that the webhook wants, in the caller's transaction.
 
     ``redactor`` masks what the outputs must not show.
@@ -82,7 +83,7 @@ def queue_deliveries(row: Row, run: Run, wanted: Sequence[Event], redactor: Reda
         queue.ring_delivery(row.id)
 
 
-def body_of(execution: Row, run: Run, event: Event, redactor: Redactor = NOTHING) -> str:
+def body_of(execution: Row, run: Run, event: Logged, redactor: Redactor = NOTHING) -> str:
     """The JSON text of an event, under 20 kB: large outputs by reference, then fewer tasks."""
     failed = (execution.error or {}).get("task")
     data: dict[str, Any] = {
@@ -111,7 +112,7 @@ def timestamp(moment: datetime | None) -> str | None:
     return None if moment is None else rfc3339(moment)
 
 
-def _topic(event: Event) -> str:
+def _topic(event: Logged) -> str:
     kind, _, name = event.type.partition(".")
     return "task" if kind == "task" else name
 

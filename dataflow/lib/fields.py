@@ -20,9 +20,13 @@ else:
     _Text = models.TextField
 
 
+#: Made once: ``json.dumps`` makes one for each call, and a step calls it for a dozen small values.
+_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+
+
 def dump_json(value: Any) -> str:
     """Compact JSON text; refuses NaN and infinities (``ValueError``) and what is not JSON (``TypeError``)."""
-    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return "{}" if value == {} else _encode(value)
 
 
 class JsonField(_Text):

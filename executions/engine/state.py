@@ -128,6 +128,18 @@ class Event:
     data: Mapping[str, Any] | None = None
 
 
+@dataclass(slots=True)
+class Logged:
+    """An event with its number in the execution's log."""
+
+    sequence: int
+    type: str
+    task: str
+    attempt: int
+    at: datetime
+    data: Mapping[str, Any]
+
+
 def item_name(task: str, item: int) -> str:
     """The name of an item's run."""
     return f"{task}[{item}]"

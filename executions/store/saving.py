@@ -14,8 +14,8 @@ from executions import files, queue, webhooks
 from executions.database import Clock, rows_of, stamp, writing
 from executions.engine.planner import can_start
 from executions.engine.run import EndedTry, Run
-from executions.engine.state import Items, TaskState
-from executions.models import Attempt, Event, TaskRun
+from executions.engine.state import Items, Logged, TaskState
+from executions.models import Attempt, TaskRun
 from executions.redaction import NOTHING, Redactor
 from executions.store import accepting, neighbours, statements
 from executions.store.rows import Loaded
@@ -38,8 +38,8 @@ class _Step:
 
     loaded: Loaded
     due: datetime | None
-    events: Sequence[Event]
-    wanted: Sequence[Event]
+    events: Sequence[Logged]
+    wanted: Sequence[Logged]
     held: bool
 
     @property
@@ -158,24 +158,20 @@ def _take_over(loaded: Loaded) -> None:
         row.outputs, row.stored = files.keep_large(run.outputs, execution_id=row.id, task="")
 
 
-def _events(loaded: Loaded) -> list[Event]:
-    first, redactor = loaded.row.sequence + 1, loaded.hidden.told()
+def _events(loaded: Loaded) -> list[Logged]:
+    run, first, redactor = loaded.run, loaded.row.sequence + 1, loaded.hidden.told()
     return [
-        Event(
-            execution_id=loaded.row.id, sequence=first + place, type=event.type, task=event.task,
-            attempt=event.attempt, at=loaded.run.now, data=_told(event.data or {}, redactor),
-        )
-        for place, event in enumerate(loaded.run.events)
-    ]  # fmt: skip
+        Logged(first + place, event.type, event.task, event.attempt, run.now, _told(event.data or {}, redactor))
+        for place, event in enumerate(run.events)
+    ]
 
 
 def _told(data: Mapping[str, Any], redactor: Redactor) -> dict[str, Any]:
     """What an event says; its error and its reason are texts of tasks."""
-    told = dict(data)
-    if redactor:
-        masked = {"error": redactor.error, "reason": redactor.told}
-        told |= {name: mask(data[name]) for name, mask in masked.items() if name in data}
-    return told
+    if not redactor:
+        return dict(data)
+    masked = {"error": redactor.error, "reason": redactor.told}
+    return dict(data) | {name: mask(data[name]) for name, mask in masked.items() if name in data}
 
 
 def _write(steps: Sequence[_Step]) -> list[_Step]:
