@@ -153,6 +153,15 @@ class Rig(Installation):
         names = clusters or tuple(name for name in self.stack.commands if name.startswith("worker"))
         return [pid for name in names for pid in self.stack.pids(name)[1:]]
 
+    def busiest(self) -> str:
+        """The cluster that has most tries in hand at the moment."""
+        holders = self.sql(
+            "SELECT w.pid FROM executions_taskrun t JOIN executions_worker w ON w.id = t.worker"
+            " WHERE t.status = 'RUNNING'"
+        )
+        pids = [pid for (pid,) in holders]
+        return max(CLUSTERS, key=lambda name: sum(pids.count(child) for child in self.children(name)))
+
     @contextlib.contextmanager
     def paused(self, pids: Sequence[int]) -> Iterator[None]:
         """SIGSTOP for the time of the block, at a moment when none of them is in a transaction.

@@ -33,7 +33,7 @@ def test_a_cluster_stands_still_past_its_leases_and_goes_on(rig: Rig) -> None:
     """What it ran is taken over; what it writes later changes nothing."""
     executions = rig.begin(rig.flow(ledger("a", seconds=3), ledger("b", seconds=0.1)), 24)
     rig.wait_for_starts(executions, 24)
-    with rig.paused(rig.children("worker")):
+    with rig.paused(rig.children(rig.busiest())):
         rig.all_end(executions)
         before = picture(rig, executions)
         assert max(line.attempt for line in rig.starts(executions)) >= 2, "it had nothing in hand: nothing is shown"
