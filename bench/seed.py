@@ -20,9 +20,7 @@ def seed(running: Installation, path: str, *, rows: int) -> None:
         for table in ("executions_taskrun", "executions_event"):
             _copy(database, table, "execution_id", template, first, last)
     if isinstance(database, PostgresDatabase):
-        # What autovacuum would do by and by, and then in the middle of a measure.
-        for statement in ("VACUUM ANALYZE", "CHECKPOINT"):
-            database.change(statement)
+        database.clean_up()
 
 
 def _copy(database: Database, table: str, key: str, template: str, first: int, last: int) -> None:

@@ -58,6 +58,7 @@ _API = (
     (rf"{_VERSION}/restore", workflows.RestoreView),
     (rf"{_EXECUTION}/cancel", executions.CancelView),
     (rf"{_EXECUTION}/events", logs.EventsView),
+    (rf"{_EXECUTION}/logs", logs.LogsView),
     (rf"{_EXECUTION}/tasks/(?P<task>[A-Za-z_][A-Za-z0-9_]{{0,63}})/items", logs.ItemsView),
     (rf"{_EXECUTION}/resume", verbs.ResumeView),
     (rf"{_EXECUTION}/rerun", verbs.RerunView),

@@ -1,7 +1,9 @@
-"""The event log of an execution, as pages of JSON or live as server-sent events, and the items of a task."""
+"""The event log of an execution, as pages of JSON or live as server-sent events, its tasks' log lines and items."""
 
 from __future__ import annotations
 
+import base64
+import binascii
 import json
 import threading
 import time
@@ -19,10 +21,12 @@ from rest_framework.utils.encoders import JSONEncoder
 from rest_framework.views import APIView
 
 from dataflow.api.pagination import DEFAULT_LIMIT, MAX_LIMIT, bad_parameter, next_link
+from dataflow.api.queries import text_parameter
 from dataflow.lib.errors import ApiProblem, not_found
 from executions.api import get_execution
 from executions.engine.state import ExecutionStatus
 from executions.hidden import mask_of
+from executions.log_lines import LEVELS, Place, lines_of
 from executions.models import Event, Execution, TaskRun
 from executions.present import describe_event, describe_item
 from executions.waiters import ENDS
@@ -64,6 +68,28 @@ class EventsView(APIView):
         return Response(
             {"events": [describe_event(event) for event in events[:limit]], "next_cursor": following},
             headers=next_link(request.path, request.query_params, following, name="after"),
+        )
+
+
+class LogsView(APIView):
+    """``…/{eid}/logs``."""
+
+    def get(self, request: Request, workflow_id: str, execution_id: str) -> Response:
+        """The log lines of the tasks, of all tries and items, oldest first; ``next_cursor`` is for ``?cursor=``.
+
+        ``?task=`` is a task, or one item (``pages[3]``); ``?level=`` leaves out what is less urgent than that.
+        """
+        execution = get_execution(workflow_id, execution_id)
+        limit = _number(request, "limit", default=DEFAULT_LIMIT, smallest=1, largest=MAX_LIMIT)
+        level = request.query_params.get("level", "").lower() or LEVELS[0]
+        if level not in LEVELS:
+            raise bad_parameter("level", f"`level` is one of {', '.join(LEVELS)}: lines of that level and above.")
+        task = text_parameter(request, "task")
+        lines = lines_of(execution.pk, limit=limit + 1, after=_place(request), task=task, level=level)
+        following = _cursor(lines[limit - 1].place) if len(lines) > limit else None
+        return Response(
+            {"logs": [line.shown for line in lines[:limit]], "next_cursor": following},
+            headers=next_link(request.path, request.query_params, following),
         )
 
 
@@ -148,6 +174,25 @@ def _lines(execution: Execution, after: int) -> Generator[bytes, None, None]:
 def _line(event: Event) -> bytes:
     data = json.dumps(describe_event(event), cls=JSONEncoder, ensure_ascii=False, separators=(",", ":"))
     return f"id: {event.sequence}\nevent: {event.type}\ndata: {data}\n\n".encode()
+
+
+def _cursor(place: Place) -> str:
+    text = json.dumps([place.at, place.name, place.number, place.place])
+    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+
+def _place(request: Request) -> Place | None:
+    """The place of the last line of the page before. Raises ``ApiProblem`` 400."""
+    if not (cursor := request.query_params.get("cursor", "")):
+        return None
+    try:
+        at, name, number, place = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
+    except (binascii.Error, ValueError, TypeError, RecursionError):
+        at = name = number = place = None
+    texts = isinstance(at, str) and isinstance(name, str) and (at + name).isascii() and "\0" not in at + name
+    if not (texts and all(type(one) is int and 0 <= one <= _LARGEST for one in (number, place))):
+        raise bad_parameter("cursor", "`cursor` is not one that a page gave as `next_cursor`.")
+    return Place(at=at, name=name, number=number, place=place)
 
 
 def _number(request: Request, name: str, *, default: int = 0, smallest: int = 0, largest: int = _LARGEST) -> int:

@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent
 #: One figure of each kind of measure: load, counters, rows made by SQL.
 EXPECTED = {
     "postgresql": {
-        "ratio to bare psycopg in the same run",
+        "ratio to bare psycopg of the same commits in the same run",
         "statements of an execution, 1 at a time, but BEGIN and COMMIT",
     },
     "sqlite": {"throughput, 3 durable steps, 20 at a time", "list of 50 out of 300, of all: first page, p50"},

@@ -1,4 +1,8 @@
-"""What the system costs while nobody asks anything of it."""
+"""What the system costs while nobody asks anything of it.
+
+What the load before left to the database (dead rows, dirty pages) is cleaned up first: autovacuum and the checkpointer
+would do it within the next minutes, in bursts of a few per cent of a core, which are the load's and not the rest's.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +22,7 @@ def measure(session: Session) -> Iterator[Figure]:
     limit = at_most if session.postgresql else lambda _: None
     counting = database if isinstance(database, PostgresDatabase) else None
     if counting is not None:
+        counting.clean_up()
         counting.count_statements(on=True)
     time.sleep(session.sizes.settle_seconds)
     counted = counting.counters() if counting is not None else None

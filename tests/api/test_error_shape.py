@@ -40,6 +40,7 @@ ALLOWED = {
     "workflows/ID/executions/resume": {"POST"},
     "workflows/ID/executions/rerun": {"POST"},
     "workflows/ID/executions/ID/events": {"GET"},
+    "workflows/ID/executions/ID/logs": {"GET"},
     "workflows/ID/executions/ID/tasks/ID/items": {"GET"},
     "workflows/ID/schedules": {"GET", "POST"},
     "workflows/ID/schedules/ID": {"GET", "PUT", "PATCH", "DELETE"},

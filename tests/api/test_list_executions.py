@@ -11,6 +11,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from executions.engine.state import ExecutionStatus
+from executions.filters import HasLabel
 from executions.models import Execution
 from tests.api_client import Api, assert_problem
 from tests.factories import START, make_execution, make_workflow
@@ -169,6 +170,18 @@ def test_labels(api: Api, workflow: Workflow, path: str) -> None:
     assert found("team:blue") == found("team:blue", 'a"b:x":"y') == [quoted.pk]
     assert found("näme:ü:1") == found("team:") == [accented.pk]
     assert found("team:blu") == found("team:%") == found("blue:blue") == found("team:blue", "other:blue") == []
+
+
+@pytest.mark.skipif("connection.vendor != 'postgresql'", reason="SQLite has no such index")
+def test_an_index_knows_the_labels(workflow: Workflow) -> None:
+    wanted = make_execution(workflow, labels={"team": "blue"})
+    with connection.cursor() as cursor:
+        # So few rows would rather be read one by one.
+        cursor.execute("SET LOCAL enable_seqscan = off")
+        cursor.execute("SET LOCAL enable_indexscan = off")
+    found = Execution.objects.filter(HasLabel("team", "blue")).order_by("-created_at", "-id")
+    assert "execution_labels" in found.explain()
+    assert list(found) == [wanted]
 
 
 def test_what_started_them(api: Api, workflow: Workflow, path: str) -> None:

@@ -293,7 +293,7 @@ def answers(canaries: Canaries) -> Iterator[tuple[str, str]]:
     api, root = Api(), canaries.root
     for execution in canaries.executions:
         key, path = execution["workflow_execution_id"], execution["url"]
-        for address in (path, f"{path}/events", f"{path.rsplit('/', 1)[0]}"):
+        for address in (path, f"{path}/events", f"{path}/logs", f"{path.rsplit('/', 1)[0]}"):
             yield f"GET {address}", api.get(address).content.decode()
         pages = [
             path,

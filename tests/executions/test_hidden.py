@@ -264,7 +264,7 @@ def _shown(path: str) -> str:
         assert answer.status_code == 200, page
         texts.append(answer.content.decode())
     api = Api()
-    texts += [api.get(one).content.decode() for one in (path, f"{path}/events", "/executions")]
+    texts += [api.get(one).content.decode() for one in (path, f"{path}/events", f"{path}/logs", "/executions")]
     return "".join(texts)
 
 
