@@ -7,9 +7,13 @@ from collections.abc import Callable
 
 from csp.middleware import CSPMiddleware
 from django.conf import settings
+from django.contrib.messages.middleware import MessageMiddleware
+from django.contrib.messages.storage import default_storage
+from django.contrib.messages.storage.base import BaseStorage
 from django.core.exceptions import DisallowedHost
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
+from django.utils.functional import SimpleLazyObject
 
 from dataflow.api.errors import as_problem, problem_response
 from dataflow.lib.errors import ApiProblem
@@ -72,6 +76,24 @@ class PagePolicyMiddleware(CSPMiddleware):
             return response
         guarded: HttpResponseBase = super().process_response(request, response)
         return guarded
+
+
+class LazyMessageMiddleware(MessageMiddleware):
+    """Django's messages of pages, whose storage is made when something asks for it: the API never does."""
+
+    def process_request(self, request: HttpRequest) -> None:
+        """Have the storage at hand."""
+
+        def storage() -> BaseStorage:
+            request._used_messages = made = default_storage(request)  # type: ignore[attr-defined]  # noqa: SLF001
+            return made
+
+        # The attributes are those by which Django's own functions find it.
+        request._messages = SimpleLazyObject(storage)  # type: ignore[attr-defined]  # noqa: SLF001
+
+    def process_response(self, request: HttpRequest, response: HttpResponse) -> HttpResponse:
+        """Keep what is not shown yet, where the storage was used."""
+        return super().process_response(request, response) if hasattr(request, "_used_messages") else response
 
 
 def _is_proxy(address: str) -> bool:

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
+from contextlib import suppress
+from io import BytesIO
 from typing import Any, Protocol
+
+#: Bytes of a body that is read before the request is answered.
+_SMALL = 64 * 1024
 
 
 class Readable(Protocol):
@@ -46,3 +51,20 @@ class WholeBody:
         if is_end and self._left > 0:
             raise OSError(f"The connection ended {self._left} bytes before the end of the request.")
         return data
+
+
+def read_ahead(environ: MutableMapping[str, Any]) -> bool:
+    """Whether nothing of the body is still to come: a small one is read here, however slowly it comes."""
+    given = environ.get("CONTENT_LENGTH") or ""
+    length = int(given[:18]) if given.isdecimal() else 0
+    if length > _SMALL:
+        return False
+    body, whole = environ["wsgi.input"], b""
+    # A body that breaks breaks again for who answers the request.
+    with suppress(OSError):
+        # granian's takes no size below 0, and may give less than it is asked for.
+        while len(whole) < length and (part := body.read(length - len(whole))):
+            whole += part
+        if length:
+            environ["wsgi.input"] = BytesIO(whole)
+    return True

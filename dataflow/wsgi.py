@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from contextlib import nullcontext
 from typing import Any
 
 from django.core.wsgi import get_wsgi_application
 from django.db import connections
 
-from dataflow.request_body import WholeBody
+from dataflow.lib.gate import REQUESTS
+from dataflow.request_body import WholeBody, read_ahead
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "dataflow.settings")
 
@@ -24,13 +26,15 @@ _django = get_wsgi_application()
 def application(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
     """Answer a request. What is no stream is given whole, with its connection back in the pool before it is sent."""
     environ["wsgi.input"] = WholeBody.of(environ)
-    response: Any = _django(environ, start_response)
-    if response.streaming:
-        streamed: Iterable[bytes] = response
-        return streamed
-    content: bytes = response.content
-    response.close()
-    return [content]
+    # A large body comes as fast as its sender likes: such a request takes no place.
+    with REQUESTS.inside() if read_ahead(environ) else nullcontext():
+        response: Any = _django(environ, start_response)
+        if response.streaming:
+            streamed: Iterable[bytes] = response
+            return streamed
+        content: bytes = response.content
+        response.close()
+        return [content]
 
 
 def _share_connections() -> None:

@@ -22,7 +22,7 @@ from executions.engine.state import ExecutionStatus
 from executions.filters import filtered
 from executions.models import Execution, ExecutionQuerySet, StoredFile
 from executions.present import LISTED, describe_execution, describe_in_list, describe_started, url_of
-from executions.reading import read
+from executions.reading import read, read_execution, read_shown
 from executions.start_body import object_with, openai_key, start_body
 from executions.waiters import ENDS
 from workflows.models import Workflow
@@ -63,7 +63,7 @@ class ExecutionsView(APIView):
             )
         headers = {"Location": url_of(execution)}
         if wait:
-            return Response(describe_execution(_waited(execution, wait)), status=201, headers=headers)
+            return Response(_waited(execution, wait), status=201, headers=headers)
         # A repeated request gets the first answer again, whatever became of the execution.
         started = describe_started(execution) | {"status": ExecutionStatus.PENDING}
         return Response(started, status=201, headers=headers)
@@ -82,7 +82,7 @@ class ExecutionView(APIView):
 
     def get(self, request: Request, workflow_id: str, execution_id: str) -> Response:
         """Everything about one execution."""
-        return Response(describe_execution(get_execution(workflow_id, execution_id)))
+        return Response(_shown(workflow_id, execution_id))
 
 
 class CancelView(APIView):
@@ -154,10 +154,10 @@ class FileContentView(APIView):
 
 def get_execution(workflow_id: str, execution_id: str) -> Execution:
     """An execution of a workflow. Raises ``ApiProblem`` 404."""
-    found = read(Execution, "id = {0} AND workflow_id = {1}", [execution_id, workflow_id])
-    if not found:
+    found = read_execution(workflow_id, execution_id)
+    if found is None:
         raise not_found("execution", execution_id)
-    return found[0]
+    return found
 
 
 def get_file(file_id: str) -> StoredFile:
@@ -199,8 +199,15 @@ def _workflow(workflow_id: str) -> Workflow:
     return found[0]
 
 
-def _waited(execution: Execution, seconds: float) -> Execution:
+def _waited(execution: Execution, seconds: float) -> dict[str, Any]:
     """The execution when it has ended, or as it stands after ``seconds``."""
     if not ExecutionStatus(execution.status).ended:
         ENDS.wait(execution.pk, seconds)
-    return get_execution(execution.workflow_id, execution.pk)
+    return _shown(execution.workflow_id, execution.pk)
+
+
+def _shown(workflow_id: str, execution_id: str) -> dict[str, Any]:
+    found = read_shown(workflow_id, execution_id)
+    if found is None:
+        raise not_found("execution", execution_id)
+    return describe_execution(*found)

@@ -10,12 +10,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import psycopg
 from django.db import connection, transaction
 
+from executions.prepared import rows_of_prepared
+
 _one_writer = threading.RLock()
-#: Psycopg would prepare what it saw so often by itself; Django's statements have their values in their text.
-_ONLY_WHEN_ASKED = 2**31
 #: Goes on while the process is stopped, and where the system has it, while the machine sleeps.
 _STEADY = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
@@ -55,7 +54,7 @@ class Clock:
 
 
 def rows_of(statement: str, values: Mapping[str, Any] | Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-    """The rows a hot statement gives. On PostgreSQL it is prepared, which Django's own cursors do not do.
+    """The rows a hot statement gives. On PostgreSQL it is prepared (``prepared``).
 
     Raises Django's database errors.
     """
@@ -63,12 +62,7 @@ def rows_of(statement: str, values: Mapping[str, Any] | Sequence[Any] = ()) -> l
     with connection.wrap_database_errors:
         if connection.vendor == "sqlite":
             return list(connection.connection.execute(statement, values).fetchall())
-        if connection.connection.prepare_threshold is None:  # as Django sets it: then `prepare` is not heeded
-            connection.connection.prepare_threshold = _ONLY_WHEN_ASKED
-        with psycopg.Cursor(connection.connection) as cursor:
-            cursor.execute(statement, values, prepare=True)
-            result = cursor.pgresult  # `description` would describe every column
-            return cursor.fetchall() if result is not None and result.nfields else []
+        return rows_of_prepared(connection.connection, statement, values)
 
 
 def moment(value: datetime | str | None) -> datetime | None:

@@ -14,7 +14,7 @@ from executions.files import shown_outputs
 from executions.hidden import mask_of, shown_inputs
 from executions.models import Attempt, Delivery, DeliveryStatus, Event, Execution, TaskRun, Worker
 from executions.prices import current as current_prices
-from executions.reading import read
+from executions.reading import read_tasks
 from executions.redaction import NOTHING, Redactor
 from executions.usage import summed, total_cost
 from executions.waiting import WORKER_SILENCE, actions, waiting_for
@@ -42,17 +42,20 @@ def describe_in_list(execution: Execution) -> dict[str, Any]:
     return describe_started(execution) | {"title": execution.title} | _facts(execution)
 
 
-def describe_execution(execution: Execution) -> dict[str, Any]:
-    """An execution with everything that is known of its tasks, in the order of its definition."""
-    runs = {run.name: run for run in read(TaskRun, _OF_EXECUTION, [execution.id])}
+def describe_execution(execution: Execution, tasks: Iterable[TaskRun] | None = None) -> dict[str, Any]:
+    """An execution with everything that is known of its tasks, in the order of its definition.
+
+    ``tasks`` are its task runs without those of items, where they are at hand (``reading.read_shown``).
+    """
+    runs = {run.name: run for run in (read_tasks(execution.id) if tasks is None else tasks)}
     attempts = _attempts_of(runs.values())
     used, prices = _used(execution, runs, attempts), current_prices()
     known, mask = _tasks_of(execution, runs), mask_of(execution)
-    tasks = [
+    described = [
         _describe_task(place, name, kind, runs.get(name), execution, attempts, mask)
         for place, (name, kind) in enumerate(known)
     ]
-    for task in tasks:
+    for task in described:
         task["cost"] = total_cost(used.get(task["name"], ()), prices)
     places = {name: place for place, (name, _) in enumerate(known)}
     place = places.get((execution.error or {}).get("task") or "")
@@ -60,7 +63,7 @@ def describe_execution(execution: Execution) -> dict[str, Any]:
         describe_started(execution)
         | {
             "title": execution.title,
-            "tasks": tasks,
+            "tasks": described,
             "inputs": shown_inputs(execution, mask),
             "outputs": mask.value(shown_outputs(execution.outputs, execution.stored)),
         }
@@ -72,9 +75,6 @@ def describe_execution(execution: Execution) -> dict[str, Any]:
             "actions": actions(execution, runs),
         }
     )
-
-
-_OF_EXECUTION = "execution_id = {0} AND item IS NULL ORDER BY position"
 
 
 def _facts(execution: Execution, place: int | None = None) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Waiting for the end of executions (``?wait``): one listener for all requests of a process.
 
 On PostgreSQL the end of an execution is told by NOTIFY; on SQLite its status is looked at. A waiting request holds no
-database connection.
+database connection, and no place at the gate.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any
 import psycopg
 from django.db import connection
 
+from dataflow.lib.gate import REQUESTS
 from executions.engine.state import ExecutionStatus
 from executions.queue import ENDED_CHANNEL
 
@@ -45,6 +46,10 @@ class Ends:
 
     def wait(self, execution_id: str, seconds: float) -> None:
         """Return when the execution has ended, after ``seconds``, or when the process is being stopped."""
+        with REQUESTS.outside():
+            self._wait(execution_id, seconds)
+
+    def _wait(self, execution_id: str, seconds: float) -> None:
         if connection.vendor == "sqlite":
             self._look_often(execution_id, seconds)
             return

@@ -6,12 +6,19 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from rest_framework.renderers import JSONRenderer
 
+from executions import reading
+from executions.database import rows_of
 from executions.engine.state import ExecutionStatus, TaskStatus
-from executions.models import Attempt, TaskRun
+from executions.models import Attempt, Execution, TaskRun
+from executions.present import describe_execution
 from tests.api_client import Api, assert_problem
 from tests.factories import START, make_execution, make_file, make_task_run, make_worker, make_workflow
 from workflows.models import Workflow
+from workflows.services import archive_workflow
 
 pytestmark = pytest.mark.django_db
 
@@ -151,6 +158,45 @@ def test_the_queries_do_not_grow_with_tasks(api: Api, django_assert_max_num_quer
     with django_assert_max_num_queries(4):
         shown = api.call("GET", f"/workflows/{execution.workflow_id}/executions/{execution.pk}", status=200)
     assert len(shown["tasks"]) == 30
+
+
+def test_one_query_reads_it_all(api: Api, workflow: Workflow, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On PostgreSQL; and what it reads is what the models hold."""
+    execution = make_execution(workflow, outputs={"text": "cba"}, completed_at=START + timedelta(microseconds=120_000))
+    odd = {"text": '\u2028 \u00fc \U0001f600 \\ " \n', "numbers": [1.0, 1e300, 2**53 + 1, -0.5, None, True], "é": {}}
+    make_task_run(
+        execution, "first", outputs=odd, inputs=odd, usage={"tokens": 1.0}, log=[{"message": "x"}], progress=1.0,
+        completed_at=START + timedelta(microseconds=1), items={"total": 2, "completed": 1, "next": 2, "failed": 1},
+        worker="w", progress_message="half",
+    )  # fmt: skip
+    make_task_run(execution, "second", outputs=None, inputs=None, progress=None, error={"code": "x", "message": "y"})
+    TaskRun.objects.create(execution=execution, name="first[0]", item=0, type="x", position=0)
+    by_models = Execution.objects.get(pk=execution.pk), TaskRun.objects.filter(execution=execution, item=None)
+    expected = describe_execution(*by_models)
+    api.call("GET", f"/workflows/{workflow.pk}/executions/{execution.pk}", status=200)
+    sent: list[str] = []
+
+    def counted(statement: str, values: Any) -> Any:
+        sent.append(statement)
+        return rows_of(statement, values)
+
+    monkeypatch.setattr(reading, "rows_of", counted)
+    found = reading.read_shown(workflow.pk, execution.pk)
+    assert found is not None
+    assert len(sent) == (1 if connection.vendor == "postgresql" else 2)
+    with CaptureQueriesContext(connection) as others:
+        assert JSONRenderer().render(describe_execution(*found)) == JSONRenderer().render(expected)
+    assert [query["sql"][:40] for query in others.captured_queries if "executions_execution" in query["sql"]] == []
+    assert len(sent) == (1 if connection.vendor == "postgresql" else 3)
+
+
+@pytest.mark.parametrize("archived", [False, True])
+def test_of_an_archived_workflow_nothing_is_run_again(api: Api, workflow: Workflow, *, archived: bool) -> None:
+    execution = make_execution(workflow)
+    if archived:
+        archive_workflow(workflow=workflow)
+    shown = api.call("GET", f"/workflows/{workflow.pk}/executions/{execution.pk}", status=200)
+    assert shown["actions"] == ([] if archived else ["rerun"])
 
 
 def test_what_models_were_used_and_what_it_cost(api: Api, workflow: Workflow) -> None:

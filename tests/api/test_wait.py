@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from threading import Event
 from typing import Any
 
 import pytest
 from django.db import connection, connections
 
-from executions import store
+from dataflow.lib.gate import Gate
+from executions import store, waiters
 from executions.models import Execution
+from executions.services import start_execution
 from executions.waiters import Ends
 from tests.api_client import Api
 from tests.plugins.stack import wait_until
@@ -97,3 +100,28 @@ def test_a_listener_that_was_cut_off_listens_again(waiting: Waiting) -> None:
     answer = waiting()
     store.cancel(started(2)[1], reason="", by="test")
     assert answer.result(10)["status"] == "CANCELLED"
+
+
+def test_who_waits_leaves_the_place_at_the_gate(
+    workflow: Workflow, ends: Ends, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = Gate(places=1, patience=60)
+    monkeypatch.setattr(waiters, "REQUESTS", gate)
+    execution = start_execution(workflow=workflow, inputs={"text": "x"})
+    has_place = Event()
+
+    def wait() -> None:
+        try:
+            with gate.inside():
+                has_place.set()
+                ends.wait(execution.pk, 30)
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(1) as pool:
+        waits = pool.submit(wait)
+        assert has_place.wait(10)
+        with gate.inside():
+            assert not waits.done()
+        store.cancel(execution.pk, reason="", by="test")
+        waits.result(10)

@@ -1,0 +1,118 @@
+"""Prepared statements on PostgreSQL by libpq's own call, which waits: psycopg's way of many steps costs twice as much.
+
+Values and rows go through psycopg's adapters as ever, and its errors are raised.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cache
+from itertools import count
+from typing import Any, cast
+from weakref import WeakKeyDictionary
+
+import psycopg
+from psycopg import pq
+from psycopg.abc import Buffer
+from psycopg.adapt import AdaptersMap, Loader, PyFormat, Transformer
+from psycopg.errors import error_from_result
+from psycopg.pq.abc import PGresult
+
+_Connection = psycopg.Connection[Any]
+_PLACE = re.compile(r"%(?:\((\w+)\)s|s|%)")
+
+
+class _TimeLoader(Loader):
+    """Times in UTC, which is the zone of Django's connections."""
+
+    def load(self, data: Buffer) -> datetime:
+        return datetime.fromisoformat(bytes(data).decode())
+
+
+_ADAPTERS = AdaptersMap(psycopg.adapters)
+_ADAPTERS.register_loader("timestamptz", _TimeLoader)
+
+
+@dataclass(frozen=True, slots=True)
+class _Context:
+    """By what values are adapted: psycopg's own adapters, not the slower ones that Django gives a connection."""
+
+    connection: _Connection
+    adapters: AdaptersMap = _ADAPTERS
+
+
+@dataclass(frozen=True, slots=True)
+class _Statement:
+    """A statement as PostgreSQL takes it, with ``$1`` for its first parameter; ``names`` are theirs, if any."""
+
+    text: bytes
+    names: tuple[str, ...]
+    formats: tuple[PyFormat, ...]
+
+    def in_order(self, values: Mapping[str, Any] | Sequence[Any]) -> Sequence[Any]:
+        if isinstance(values, Mapping):
+            return [values[name] for name in self.names]
+        if len(values) != len(self.formats):
+            raise psycopg.ProgrammingError(f"The statement has {len(self.formats)} parameters, not {len(values)}.")
+        return values
+
+
+#: What is prepared on each connection: the name of a statement by its text and the types of its parameters.
+_prepared: WeakKeyDictionary[_Connection, dict[tuple[str, Any], bytes]] = WeakKeyDictionary()
+_numbers = count()
+
+
+def rows_of_prepared(
+    connection: _Connection, statement: str, values: Mapping[str, Any] | Sequence[Any]
+) -> list[tuple[Any, ...]]:
+    """The rows that ``statement`` gives, with psycopg's ``%s`` or ``%(name)s`` where ``values`` go."""
+    parsed, transformer = _statement(statement), Transformer(_Context(connection))
+    # A value may be None, for NULL; the types of `exec_prepared` know nothing of that.
+    parameters = cast("Sequence[bytes]", transformer.dump_sequence(parsed.in_order(values), parsed.formats))
+    names = _prepared.setdefault(connection, {})
+    key = statement, transformer.types
+    if not connection.autocommit and connection.pgconn.transaction_status == pq.TransactionStatus.IDLE:
+        # As psycopg does before the first statement of a transaction.
+        _checked(connection, connection.pgconn.exec_(b"BEGIN"))
+    # Known again once it succeeded: one that fails may have been prepared for tables that were changed since.
+    name = names.pop(key, None) or _prepare(connection, parsed, transformer.types)
+    result = _checked(connection, connection.pgconn.exec_prepared(name, parameters, transformer.formats))
+    names[key] = name
+    if result.status != pq.ExecStatus.TUPLES_OK:
+        return []
+    transformer.set_pgresult(result)
+    rows: list[tuple[Any, ...]] = transformer.load_rows(0, result.ntuples, tuple)
+    return rows
+
+
+def _prepare(connection: _Connection, statement: _Statement, types: Sequence[int] | None) -> bytes:
+    """Prepare a statement under a new name."""
+    name = b"hot_%d" % next(_numbers)
+    _checked(connection, connection.pgconn.prepare(name, statement.text, types))
+    return name
+
+
+def _checked(connection: _Connection, result: PGresult) -> PGresult:
+    """The result of what succeeded. Raises psycopg's errors; its ``OperationalError`` where the connection is lost."""
+    if result.status in (pq.ExecStatus.TUPLES_OK, pq.ExecStatus.COMMAND_OK):
+        return result
+    if connection.pgconn.status == pq.ConnStatus.BAD:
+        raise psycopg.OperationalError(connection.pgconn.get_error_message())
+    raise error_from_result(result)
+
+
+@cache
+def _statement(text: str) -> _Statement:
+    numbers: dict[str, int] = {}
+
+    def number(place: re.Match[str]) -> str:
+        if place[0] == "%%":
+            return "%"
+        return f"${numbers.setdefault(place[1] or str(len(numbers)), len(numbers) + 1)}"
+
+    numbered = _PLACE.sub(number, text).encode()
+    has_names = "%(" in text
+    return _Statement(numbered, tuple(numbers) if has_names else (), (PyFormat.AUTO,) * len(numbers))
