@@ -19,7 +19,8 @@ from django.db import connection
 
 from dataflow.lib.gate import REQUESTS
 from executions.engine.state import ExecutionStatus
-from executions.queue import ENDED_CHANNEL
+from executions.prepared import rows_of_prepared
+from executions.queue import ENDED_CHANNEL, notifications
 
 logger = logging.getLogger(__name__)
 
@@ -127,15 +128,15 @@ class Ends:
             if time.monotonic() - looked >= _LOOK_SECONDS:
                 self._look(listening)
                 looked = time.monotonic()
-            for told in listening.notifies(timeout=_LOOK_SECONDS, stop_after=1):
-                self._tell(told.payload)
+            for told in notifications(listening, _LOOK_SECONDS):
+                self._tell(told.extra.decode())
 
     def _look(self, listening: psycopg.Connection[Any]) -> None:
         """Find ends that nobody told, of those that are waited for."""
         with self._lock:
             waited_for = list(self._waiting)
         if waited_for:
-            for (execution_id,) in listening.execute(_LOOK, [waited_for, _ENDED]):
+            for (execution_id,) in rows_of_prepared(listening, _LOOK, [waited_for, _ENDED]):
                 self._tell(execution_id)
 
     def _tell(self, execution_id: str) -> None:
