@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from dataflow.lib.failpoints import failpoint
-from executions import store
+from executions import files, store
 from executions.engine.outcomes import Outcome
 from executions.engine.planner import Claim, can_start
 from executions.engine.state import ExecutionStatus
@@ -48,9 +48,11 @@ class Together:
     def join(self, loaded: store.Loaded) -> bool:
         """Take in an execution that was just taken; ``False`` where it is none of these."""
         run = loaded.run
-        must_be_locked = run.status is ExecutionStatus.PENDING and loaded.row.concurrency_key
+        begins = run.status is ExecutionStatus.PENDING
+        # Nothing may be planned before its slot is locked and its files are there.
+        cannot_begin = begins and (loaded.row.concurrency_key or files.urls_in(run.definition, run.inputs))
         has_children = any(state.child for state in run.tasks.values())
-        if must_be_locked or has_children or not quickly.is_next(loaded):
+        if cannot_begin or has_children or not quickly.is_next(loaded):
             return False
         self._members.append(loaded)
         return True

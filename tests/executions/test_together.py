@@ -232,6 +232,20 @@ def test_who_may_not_join(tasks: list[dict[str, Any]], fields: dict[str, Any]) -
     assert not Together("wk-1", run=Tries()).join(taken)
 
 
+def test_nothing_is_planned_before_files_by_url_are_there() -> None:
+    """A condition on a file would be decided on its URL."""
+    inputs = [{"name": "file", "type": "file"}]
+    started(
+        echo("a", "x", condition="inputs.file.size > 0"),
+        inputs=inputs,
+        values={"file": {"url": "https://example.com/a.txt"}},
+    )
+    (taken,) = store.take(1)
+    assert not Together("wk-1", run=Tries()).join(taken)
+    assert taken.run.tasks == {}
+    assert taken.run.events == []
+
+
 def test_after_a_death_nobody_joins() -> None:
     """Its tries are counted one by one then: a text that kills its worker takes nobody with it twice."""
     (execution,) = several(1)
