@@ -122,15 +122,15 @@ def keep_large(values: Mapping[str, Any], *, execution_id: str, task: str) -> tu
 
     An inline dict has ``None`` where the value is a file. Raises ``TaskError('too_large')`` over 100 MiB.
     """
-    inline: dict[str, Any] = {}
-    stored: dict[str, Any] = {}
-    for name, value in values.items():
-        text = dump_json(value).encode()
-        inline[name] = value
-        if len(text) > INLINE_BYTES:
-            stored[name] = _keep(name, text, execution_id=execution_id, task=task)
-            inline[name] = None
-    return inline, stored
+    large = large_of(values)
+    stored = {name: _keep(name, text, execution_id=execution_id, task=task) for name, text in large.items()}
+    return {name: None if name in large else value for name, value in values.items()}, stored
+
+
+def large_of(values: Mapping[str, Any]) -> dict[str, bytes]:
+    """The JSON of those values that are kept as files."""
+    texts = {name: dump_json(value).encode() for name, value in values.items()}
+    return {name: text for name, text in texts.items() if len(text) > INLINE_BYTES}
 
 
 def _keep(name: str, text: bytes, *, execution_id: str, task: str) -> dict[str, Any]:

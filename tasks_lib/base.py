@@ -185,7 +185,8 @@ class TaskType(ABC):
     secrets: ClassVar[Sequence[str]] = ()
     #: Whether the local voice server can stand in for the provider when there is no key (speech only).
     local_voice: ClassVar[bool] = False
-    #: Whether it takes no time worth mentioning: no network, no files, no other program.
+    #: Whether it takes no time worth mentioning: no network, no files, no other program, no work that grows faster than
+    #: what it is given. The worker runs such tasks between two looks for work, which one that lingers would hold up.
     quick: ClassVar[bool] = False
     #: Whether it gives outputs that its description does not name (those of another workflow).
     any_outputs: ClassVar[bool] = False

@@ -100,8 +100,8 @@ class Node:
         """How many tries have ignored their deadline for so long that they were let go; each keeps its thread."""
         return sum(not running.renewable() for running in self._snapshot())
 
-    def run(self, claim: Claim) -> Outcome:
-        """Run a claimed try to its end, under the heartbeat."""
+    def run(self, claim: Claim, *, may_store: bool = True) -> Outcome:
+        """Run a claimed try to its end, under the heartbeat; ``may_store`` is that of ``run_try``."""
         try:
             context = persist(partial(context_for, claim))
         except ValueError as error:  # the execution's own key cannot be opened any more
@@ -114,7 +114,7 @@ class Node:
         with self._registered(Running(claim, context)):
             if self._releasing:  # claimed while the others were being interrupted
                 context.cancellation.stop(_stopped())
-            outcome = run_try(claim, context)
+            outcome = run_try(claim, context, may_store=may_store)
         stopped = context.cancellation.error
         if self.stopping and isinstance(outcome, Failed) and stopped is not None and stopped.code == "worker_lost":
             return Released(notes=outcome.notes)

@@ -56,7 +56,7 @@ class WorkerProcess:
         self._carrier = Carrier(
             self._node.id, run=self._node.run, slots=self._more_slots, give_back=self._give_back, spawn=self._spawn
         )
-        self._together = Together(self._node.id, run=self._node.run)
+        self._together = Together(self._node.id, run=partial(self._node.run, may_store=False))
         self._lanes = Lanes()
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="try")
         self._work_in_hand: set[Future[None]] = set()

@@ -11,7 +11,7 @@ from typing import Any
 from dataflow.lib.errors import TaskError
 from dataflow.lib.jsonvalues import clean_json
 from executions import files
-from executions.engine.outcomes import Completed, Failed, Notes, Outcome, Suspended
+from executions.engine.outcomes import Completed, Failed, Notes, Outcome, Released, Suspended
 from executions.engine.planner import Claim
 from executions.worker.context import TryContext
 from executions.worker.database import persist
@@ -26,8 +26,11 @@ logger = logging.getLogger(__name__)
 MAX_MESSAGE_CHARACTERS = 8000
 
 
-def run_try(claim: Claim, context: TryContext) -> Outcome:
-    """Run a claimed try to its end. Never raises: what goes wrong in a task is its failure, not the worker's."""
+def run_try(claim: Claim, context: TryContext, *, may_store: bool = True) -> Outcome:
+    """Run a claimed try to its end. Never raises: what goes wrong in a task is its failure, not the worker's.
+
+    Where it may not store what is large, which can take as long as the storage likes, it is given back then.
+    """
     task_type = registry.get(claim.type)
     if task_type is None:
         return _failed(TaskError("validation", f"This worker has no task type {claim.type}."), context)
@@ -37,6 +40,8 @@ def run_try(claim: Claim, context: TryContext) -> Outcome:
             return Suspended(wait=_without_secrets(given, context), notes=_storable(context))
         outputs = context.veil.stored.value(_checked(task_type, given)) | _missing_for(claim)
         renamed = rename_outputs(claim.renames, outputs)
+        if not may_store and files.large_of(renamed):
+            return Released()
         keep = partial(files.keep_large, renamed, execution_id=claim.execution_id, task=claim.task)
         inline, stored = persist(keep)  # a database that restarts must not fail a task that is done
     except TaskError as error:

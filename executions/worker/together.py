@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from dataflow.lib.failpoints import failpoint
 from executions import files, store
-from executions.engine.outcomes import Outcome
+from executions.engine.outcomes import Outcome, Released
 from executions.engine.planner import Claim, can_start
 from executions.engine.state import ExecutionStatus
 from executions.worker import quickly
@@ -35,8 +35,12 @@ class Leaving:
     taken: store.Loaded | None = None
 
 
+class _TakesLong(Exception):
+    """What a quick task gave is so large that it has to be stored, which others must not wait for."""
+
+
 class Together:
-    """Of one process, used by one thread. ``run`` runs a try."""
+    """Of one process, used by one thread. ``run`` runs a try, and gives it back where it takes long (``Released``)."""
 
     def __init__(self, worker: str, *, run: Callable[[Claim], Outcome]) -> None:
         self._worker, self._run = worker, run
@@ -46,13 +50,14 @@ class Together:
         return len(self._members)
 
     def join(self, loaded: store.Loaded) -> bool:
-        """Take in an execution that was just taken; ``False`` where it is none of these."""
-        run = loaded.run
-        begins = run.status is ExecutionStatus.PENDING
-        # Nothing may be planned before its slot is locked and its files are there.
-        cannot_begin = begins and (loaded.row.concurrency_key or files.urls_in(run.definition, run.inputs))
-        has_children = any(state.child for state in run.tasks.values())
-        if cannot_begin or has_children or not quickly.is_next(loaded):
+        """Take in an execution that was just taken; ``False`` where it is none of these.
+
+        Only one that begins: of others much may have to be read, and be large. Nothing may be planned before its slot
+        is locked and its files are there.
+        """
+        row, run = loaded.row, loaded.run
+        begins = run.status is ExecutionStatus.PENDING and row.sequence == 1 and not row.concurrency_key
+        if not begins or files.urls_in(run.definition, run.inputs) or not quickly.is_next(loaded):
             return False
         self._members.append(loaded)
         return True
@@ -83,13 +88,19 @@ class Together:
     def _run_next(self, loaded: store.Loaded) -> bool | None:
         """Whether the next task is quick too; ``None`` where the execution goes on otherwise, unwritten."""
         began = time.monotonic()
-        quickly.run_next(loaded, self._run, worker=self._worker)
+        quickly.run_next(loaded, self._run_at_once, worker=self._worker)
         again = quickly.is_next(loaded)
         if loaded.run.status.ended:
-            return False
+            return None if files.large_of(loaded.run.outputs or {}) else False
         if time.monotonic() - began > SLOW_SECONDS or (not again and can_start(loaded.run)):
             return None
         return again
+
+    def _run_at_once(self, claim: Claim) -> Outcome:
+        outcome = self._run(claim)
+        if isinstance(outcome, Released):
+            raise _TakesLong
+        return outcome
 
     def _write(self, stepped: list[tuple[store.Loaded, bool]]) -> list[Leaving]:
         """Write the steps; those that could not be, or that somebody else changed, are to be read again."""

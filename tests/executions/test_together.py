@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import pytest
 from django.db import OperationalError
 
 from dataflow.lib.errors import TaskError
-from executions import store
+from executions import files, store
 from executions.engine.outcomes import Completed, Failed, Outcome
 from executions.engine.planner import Claim
 from executions.models import Execution
 from executions.store import saving
+from executions.worker.carrier import Carrier
+from executions.worker.node import Node
 from executions.worker.together import Leaving, Together
 from tests.carrier_driver import Tries, alone, ask, ended
-from tests.executions_driver import age_wake, echo, event_types, started, task
+from tests.executions_driver import age_due_times, age_wake, echo, event_types, failed, started, task
 
 pytestmark = pytest.mark.django_db(transaction=True)
 TEXT = [{"name": "text", "type": "text", "value": "{{tasks.b.outputs.text}}"}]
@@ -244,6 +247,46 @@ def test_nothing_is_planned_before_files_by_url_are_there() -> None:
     assert not Together("wk-1", run=Tries()).join(taken)
     assert taken.run.tasks == {}
     assert taken.run.events == []
+
+
+def test_who_began_already_does_not_join() -> None:
+    """What its tasks gave is to be read first, and may be large."""
+    (execution,) = several(
+        1, echo("a", "x"), echo("b", "y", retry={"attempts": 1, "delay": 60, "jitter": 0}), outputs=[]
+    )
+    tries = Tries(lambda claim: failed() if claim.task == "b" and claim.attempt == 1 else said(claim))
+    alone(tries).carry(execution.pk)
+    age_due_times(execution)
+    age_wake(execution, seconds=3600)
+    (taken,) = store.take(1)
+    assert not Together("wk-1", run=tries).join(taken)
+
+
+@pytest.mark.parametrize("where", ["a task's", "the workflow's"])
+def test_large_outputs_are_stored_by_a_thread(where: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A storage may take as long as it likes: the others do not wait for it."""
+    stored: list[str] = []
+    keep = files._keep
+
+    def kept(name: str, text: bytes, **given: Any) -> dict[str, Any]:
+        stored.append(name)
+        return keep(name, text, **given)
+
+    monkeypatch.setattr(files, "_keep", kept)
+    half = "x" * (files.INLINE_BYTES // (1 if where == "a task's" else 2))
+    inputs = [{"name": "text", "type": "text"}]
+    outputs = [{"name": "both", "type": "text", "value": "{{tasks.a.outputs.text}}{{tasks.a.outputs.text}}"}]
+    execution = started(echo("a", "{{inputs.text}}"), inputs=inputs, outputs=outputs, values={"text": half})
+    node = Node(threads=1)
+    together = Together(node.id, run=partial(node.run, may_store=False))
+    (taken,) = store.take(1)
+    assert together.join(taken)
+    (leaving,) = finish(together)
+    assert stored == []
+    Carrier(node.id, run=node.run).carry(leaving.id, leaving.taken)
+    assert stored == (["text", "both"] if where == "a task's" else ["both"])
+    assert ended(execution)[0] == "COMPLETED"
+    assert event_types(execution).count("task.completed a") == 1
 
 
 def test_after_a_death_nobody_joins() -> None:
