@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from contextlib import suppress
+from functools import partial
 from typing import Any
 
+from django.core.exceptions import ObjectDoesNotExist
 from django.http.response import HttpResponseBase
+from rest_framework.exceptions import APIException
 from rest_framework.negotiation import BaseContentNegotiation
 from rest_framework.parsers import BaseParser, MultiPartParser
 from rest_framework.renderers import BaseRenderer, JSONRenderer
@@ -16,7 +21,7 @@ from dataflow.api.pagination import next_link, page_of
 from dataflow.api.parsers import StrictJsonParser
 from dataflow.api.queries import number_parameter
 from dataflow.lib.errors import ApiProblem, Problem, invalid, not_found
-from executions import files, services
+from executions import files, remembered, services, store
 from executions.downloads import download
 from executions.engine.state import ExecutionStatus
 from executions.filters import filtered
@@ -45,22 +50,17 @@ class ExecutionsView(APIView):
 
     def post(self, request: Request, workflow_id: str) -> Response:
         """Start an execution: 201, committed; with ``?wait=`` the answer comes when it has ended."""
-        workflow = _workflow(workflow_id)
-        wait = number_parameter(request, "wait", maximum=MAX_WAIT_SECONDS)
-        with start_body(request) as body:
-            execution = services.start_execution(
-                workflow=workflow,
-                inputs=body.get("inputs"),
-                monitoring=body.get("monitoring"),
-                labels=body.get("labels"),
-                version=_version(body.get("workflow_version")),
-                priority=body.get("priority"),
-                delay=body.get("delay"),
-                start_at=body.get("start_at"),
-                openai_key=openai_key(request),
-                user=request.user,
-                idempotency_key=request.headers.get("Idempotency-Key"),
-            )
+        known = _remembered(request, workflow_id)
+        workflow = known or _workflow(workflow_id)
+        try:
+            wait = number_parameter(request, "wait", maximum=MAX_WAIT_SECONDS)
+            with start_body(request) as body:
+                execution = _start(request, body, workflow, is_remembered=known is not None)
+        except (ApiProblem, APIException):
+            if known is not None:
+                # That there is no such workflow any more is told before whatever else is wrong.
+                _workflow(workflow_id)
+            raise
         headers = {"Location": url_of(execution)}
         if wait:
             return Response(_waited(execution, wait), status=201, headers=headers)
@@ -196,7 +196,37 @@ def _workflow(workflow_id: str) -> Workflow:
     found = read(Workflow, "id = {0}", [workflow_id])
     if not found:
         raise not_found("workflow", workflow_id)
+    remembered.WORKFLOWS.keep(found[0])
     return found[0]
+
+
+def _remembered(request: Request, workflow_id: str) -> Workflow | None:
+    """The workflow as it was once, for a request of which nothing is done twice when it is tried twice."""
+    is_json = request.content_type.startswith("application/json")
+    return remembered.WORKFLOWS.get(workflow_id) if is_json and "Idempotency-Key" not in request.headers else None
+
+
+def _start(request: Request, body: Mapping[str, Any], workflow: Workflow, *, is_remembered: bool) -> Execution:
+    """Start what ``body`` asks for. Nothing is refused by a remembered workflow: it is read, and asked again."""
+    start = partial(
+        services.start_execution,
+        inputs=body.get("inputs"),
+        monitoring=body.get("monitoring"),
+        labels=body.get("labels"),
+        version=_version(body.get("workflow_version")),
+        priority=body.get("priority"),
+        delay=body.get("delay"),
+        start_at=body.get("start_at"),
+        openai_key=openai_key(request),
+        user=request.user,
+        idempotency_key=request.headers.get("Idempotency-Key"),
+    )
+    if is_remembered:
+        # Not there: the version of a workflow that was deleted by hand.
+        with suppress(ApiProblem, ObjectDoesNotExist, store.ReadFirst):
+            return start(workflow=workflow, is_remembered=True)
+        workflow = _workflow(workflow.pk)
+    return start(workflow=workflow)
 
 
 def _waited(execution: Execution, seconds: float) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from django.core.files.uploadedfile import UploadedFile
@@ -54,12 +55,14 @@ def start_execution(  # noqa: PLR0913 - the parts of one request, each by name
     trigger: str = "api",
     trigger_ref: str = "",
     idempotency_key: str | None = None,
+    is_remembered: bool = False,
 ) -> Execution:
     """Accept an execution: when this returns it is committed, and will end in one of the three ended states.
 
     Raises ``ApiProblem``: 400 for wrong inputs (all at once) or a missing key, 409 for an archived workflow, 422 for an
     ``idempotency_key`` that came with another request, 429 where the workflow's concurrency limit is reached and it
-    wants no queue. Then nothing is queued.
+    wants no queue. Then nothing is queued. With ``is_remembered``, which goes without an ``idempotency_key``, also
+    ``store.ReadFirst``; and no refusal counts before the workflow was read.
     """
     key = _scoped(workflow, idempotency_key)
     request_hash = ""
@@ -70,8 +73,10 @@ def start_execution(  # noqa: PLR0913 - the parts of one request, each by name
             return first
     if workflow.archived_at is not None:
         raise conflict(f"Workflow {workflow.pk} is archived and cannot be executed.", code="archived")
+    frozen = _frozen(workflow, version or workflow.current_version)
+    insert = _insert_by_memory(workflow, frozen) if is_remembered else None
     row = new_execution(
-        version=_frozen(workflow, version or workflow.current_version),
+        version=frozen,
         inputs=inputs,
         monitoring=monitoring,
         labels=labels,
@@ -83,7 +88,7 @@ def start_execution(  # noqa: PLR0913 - the parts of one request, each by name
         trigger=trigger,
         trigger_ref=trigger_ref,
     )
-    return accept(row, key=key, request_hash=request_hash)
+    return accept(row, key=key, request_hash=request_hash, insert=insert)
 
 
 def new_execution(  # noqa: PLR0913 - as above
@@ -203,6 +208,13 @@ def _frozen(workflow: Workflow, number: int) -> Frozen:
         return frozen_version(workflow.pk, number)
     except WorkflowVersion.DoesNotExist as missing:
         raise not_found(f"version {number} of workflow", workflow.pk) from missing
+
+
+def _insert_by_memory(workflow: Workflow, frozen: Frozen) -> Callable[[Execution], None]:
+    """What inserts only while the workflow is as remembered. ``ReadFirst`` where a limit asks for more than that."""
+    if definition_for(frozen).concurrency is not None:
+        raise store.ReadFirst
+    return partial(store.create, known_version=workflow.current_version)
 
 
 def _request_hash(always: list[Any], options: list[Any]) -> str:

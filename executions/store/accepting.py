@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from django.db import connection
@@ -16,17 +17,25 @@ from executions.store import statements
 _JSON = frozenset({"inputs", "outputs", "stored", "error", "labels", "monitoring"})
 
 
-def create(row: Execution) -> None:
+class ReadFirst(Exception):
+    """Nothing was accepted: the workflow was only remembered, and has to be read first."""
+
+
+def create(row: Execution, *, known_version: int | None = None) -> None:
     """Insert an execution with its first event and tell the workers: one statement on PostgreSQL.
 
     ``row.wake_at`` may say when it is to begin. Among those that could begin, a higher ``priority`` goes first, then
     the earlier ``pick_at``: the time of arrival, later by a second for each execution of the same workflow that
     waits already. So a workflow with a thousand waiting does not hold up another's first.
+
+    ``known_version`` says, on PostgreSQL, that the workflow was only remembered, with this current version. Raises
+    ``ReadFirst``, with nothing written, where its row has another one by now, is archived, or is gone.
     """
     row.sequence = 1
-    insert = _insert_on_sqlite if connection.vendor == "sqlite" else _insert_on_postgresql
+    on_sqlite = connection.vendor == "sqlite"
+    insert = _insert_on_sqlite if on_sqlite else partial(_insert_on_postgresql, known_version=known_version or 0)
     file_ids = references.named_in(row.inputs)
-    if file_ids or connection.vendor == "sqlite":
+    if file_ids or on_sqlite:
         with writing():
             insert(row)
             references.note(row.pk, file_ids)
@@ -38,13 +47,15 @@ def create(row: Execution) -> None:
         queue.ring(row.pk)
 
 
-def _insert_on_postgresql(row: Execution) -> None:
+def _insert_on_postgresql(row: Execution, known_version: int) -> None:
     values: dict[str, Any] = {}
     for name in statements.ACCEPTED_COLUMNS:
         value = getattr(row, name)
         values[name] = dump_json(value) if name in _JSON and value is not None else value
     values |= {"wake_at": row.wake_at, "channels": queue.channels(work=True, ended=False)}
-    found = rows_of(statements.ACCEPT_POSTGRESQL, values)
+    found = rows_of(statements.ACCEPT_POSTGRESQL, values | {"known_version": known_version})
+    if not found:
+        raise ReadFirst
     row.created_at, row.wake_at, row.pick_at = found[0][:3]
 
 

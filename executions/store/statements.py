@@ -174,13 +174,19 @@ _RANK = f"(SELECT count(*) FROM ({_QUEUED} LIMIT {MAX_RANK}) AS queued)"  # noqa
 _ACCEPTED = ", ".join(ACCEPTED_COLUMNS)
 #: A parameter that stands in two places has one type.
 _TWICE = {"id": "::text", "workflow_id": "::text"}
+#: For a workflow that was only remembered (``known_version`` is not 0): its row, as this statement sees it, must still
+#: be so. One that is archived at the same moment is seen before or after, as by a start that reads it first.
+_STILL_SO = (
+    "EXISTS (SELECT 1 FROM workflows_workflow WHERE id = %(workflow_id)s::text AND archived_at IS NULL "
+    "AND current_version = %(known_version)s::int)"
+)
 ACCEPT_POSTGRESQL = f"""
 WITH clock AS (SELECT clock_timestamp() AS at), accepted AS (
   INSERT INTO executions_execution ({_ACCEPTED}, created_at, wake_at, pick_at)
   SELECT {", ".join(f"%({name})s{_TWICE.get(name, '')}" for name in ACCEPTED_COLUMNS)}, clock.at,
     COALESCE(%(wake_at)s::timestamptz, clock.at),
     COALESCE(%(wake_at)s::timestamptz, clock.at + {_RANK.format(id="%(workflow_id)s::text")} * interval '1 second')
-  FROM clock RETURNING id, created_at, wake_at, pick_at
+  FROM clock WHERE %(known_version)s::int = 0 OR {_STILL_SO} RETURNING id, created_at, wake_at, pick_at
 ), log AS (
   INSERT INTO executions_event (execution_id, sequence, type, task, attempt, at, data)
   SELECT id, 1, 'execution.created', '', 0, created_at, '{{}}' FROM accepted
