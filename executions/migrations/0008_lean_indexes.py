@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+
 import django.db.models.deletion
 from django.db import migrations, models
 from django.db.backends.base.schema import BaseDatabaseSchemaEditor
 from django.db.migrations.state import StateApps
+
+_engine = import_module("executions.migrations.0003_engine")
 
 _FIND = """
 SELECT indexname FROM pg_indexes
@@ -34,6 +38,7 @@ class Migration(migrations.Migration):
     dependencies = [("executions", "0007_attempt_went_on")]
 
     operations = [
+        migrations.RunPython(_engine.take_guard_away, _engine.put_guard_back),
         migrations.AlterField(
             model_name="execution",
             name="parent",
@@ -72,4 +77,5 @@ class Migration(migrations.Migration):
         ),
         migrations.RunPython(drop_pattern_index, migrations.RunPython.noop),
         migrations.RunPython(leave_room, migrations.RunPython.noop),
+        migrations.RunPython(_engine.put_guard_back, _engine.take_guard_away),
     ]
