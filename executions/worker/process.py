@@ -109,8 +109,9 @@ class WorkerProcess:
         taken = self._guarded_take(partial(_take, wanted))
         self._give_back(wanted - len(taken))
         for loaded in taken:
-            if self._carrier.is_at(loaded.row.id) or not self._together.join(loaded):
-                self._carry([Leaving(loaded.row.id, loaded)])
+            is_at = self._carrier.is_at(loaded.row.id)
+            leaving = Leaving(loaded.row.id, loaded) if is_at else self._together.join(loaded)
+            self._carry([leaving] if leaving is not None else [])
         return len(taken) == wanted
 
     def _step_together(self) -> None:

@@ -49,18 +49,25 @@ class Together:
     def __len__(self) -> int:
         return len(self._members)
 
-    def join(self, loaded: store.Loaded) -> bool:
-        """Take in an execution that was just taken; ``False`` where it is none of these.
+    def join(self, loaded: store.Loaded) -> Leaving | None:
+        """Take in an execution that was just taken. One that is none of these is given back.
 
         Only one that begins: of others much may have to be read, and be large. Nothing may be planned before its slot
         is locked and its files are there.
         """
         row, run = loaded.row, loaded.run
         begins = run.status is ExecutionStatus.PENDING and row.sequence == 1 and not row.concurrency_key
-        if not begins or files.urls_in(run.definition, run.inputs) or not quickly.is_next(loaded):
-            return False
+        if not begins or files.urls_in(run.definition, run.inputs):
+            return Leaving(row.id, loaded)
+        try:
+            is_quick = quickly.is_next(loaded)
+        except Exception:  # as in `step`
+            logger.debug("%s begins by itself.", row.id, exc_info=True)
+            return Leaving(row.id)
+        if not is_quick:
+            return Leaving(row.id, loaded)
         self._members.append(loaded)
-        return True
+        return None
 
     def leave(self) -> list[Leaving]:
         """Let all go on in threads."""

@@ -43,7 +43,7 @@ def joined(tries: Tries, executions: list[Execution]) -> Together:
     """All of them taken, and members."""
     together = Together("wk-1", run=tries)
     for loaded in store.take(len(executions)):
-        assert together.join(loaded)
+        assert together.join(loaded) is None
     assert len(together) == len(executions)
     return together
 
@@ -106,7 +106,7 @@ def test_they_join_and_end_at_different_times(monkeypatch: pytest.MonkeyPatch) -
     together.step()
     (late,) = several(1)
     (taken,) = store.take(1)
-    assert together.join(taken)
+    assert together.join(taken) is None
     found = writes(monkeypatch)
     assert finish(together) == []
     assert found == [3, 1]
@@ -232,7 +232,7 @@ def test_those_that_leave_are_carried_on_from_where_they_are() -> None:
 def test_who_may_not_join(tasks: list[dict[str, Any]], fields: dict[str, Any]) -> None:
     started(*tasks, **fields)
     (taken,) = store.take(1)
-    assert not Together("wk-1", run=Tries()).join(taken)
+    assert Together("wk-1", run=Tries()).join(taken) == Leaving(taken.row.id, taken)
 
 
 def test_nothing_is_planned_before_files_by_url_are_there() -> None:
@@ -244,9 +244,21 @@ def test_nothing_is_planned_before_files_by_url_are_there() -> None:
         values={"file": {"url": "https://example.com/a.txt"}},
     )
     (taken,) = store.take(1)
-    assert not Together("wk-1", run=Tries()).join(taken)
+    assert Together("wk-1", run=Tries()).join(taken) == Leaving(taken.row.id, taken)
     assert taken.run.tasks == {}
     assert taken.run.events == []
+
+
+def test_one_that_cannot_even_be_planned_holds_up_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What planned half of it is not used: it is read again."""
+    (execution,) = several(1, echo("a", "x", condition="1 == 1"), outputs=[])
+
+    def away(*_: Any) -> bool:
+        raise OperationalError("the database is away")
+
+    monkeypatch.setattr("executions.engine.planner.check_condition", away)
+    (taken,) = store.take(1)
+    assert Together("wk-1", run=Tries()).join(taken) == Leaving(execution.pk)
 
 
 def test_who_began_already_does_not_join() -> None:
@@ -259,7 +271,7 @@ def test_who_began_already_does_not_join() -> None:
     age_due_times(execution)
     age_wake(execution, seconds=3600)
     (taken,) = store.take(1)
-    assert not Together("wk-1", run=tries).join(taken)
+    assert Together("wk-1", run=tries).join(taken) == Leaving(taken.row.id, taken)
 
 
 @pytest.mark.parametrize("where", ["a task's", "the workflow's"])
@@ -280,7 +292,7 @@ def test_large_outputs_are_stored_by_a_thread(where: str, monkeypatch: pytest.Mo
     node = Node(threads=1)
     together = Together(node.id, run=partial(node.run, may_store=False))
     (taken,) = store.take(1)
-    assert together.join(taken)
+    assert together.join(taken) is None
     (leaving,) = finish(together)
     assert stored == []
     Carrier(node.id, run=node.run).carry(leaving.id, leaving.taken)
@@ -296,7 +308,7 @@ def test_after_a_death_nobody_joins() -> None:
     age_wake(execution, seconds=3600)
     (again,) = store.take(1)
     assert again.row.takes == 2
-    assert not Together("wk-1", run=Tries(said)).join(again)
+    assert Together("wk-1", run=Tries(said)).join(again) == Leaving(again.row.id, again)
 
 
 def test_who_waits_after_a_step_is_done_with() -> None:
