@@ -257,8 +257,9 @@ class Carrier:
         return claims + new, wanting, slots
 
     def _run_quick(self, loaded: store.Loaded) -> bool:
-        """Run what is quick within this step; whether there is more of it for the next one."""
+        """Run what is quick within this step; whether there is more for the next one."""
         if not quickly.is_next(loaded):
             return False
         quickly.run_next(loaded, self._run, worker=self._worker)
-        return quickly.is_next(loaded)
+        # A write tells of one try of each task: what follows one that failed is for the next.
+        return quickly.is_next(loaded) or (bool(loaded.run.ended_tries) and can_start(loaded.run))

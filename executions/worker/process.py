@@ -91,7 +91,8 @@ class WorkerProcess:
                 break
             if len(self._together):
                 self._step_together()
-                look = more or bool(self._guarded_call(partial(bell.wait, 0.0)))
+                rang = self._guarded_call(partial(bell.wait, 0.0))  # it hears for the deliveries too
+                look = more or bool(rang)
             elif not more:
                 self._wait_at(bell, store.seconds_to_next)
                 look = True

@@ -21,10 +21,10 @@ from executions.worker.database import drop_connection
 
 logger = logging.getLogger(__name__)
 
-#: So many at a time.
-MAX_TOGETHER = 16
-#: What takes longer for a step goes on in a thread of its own: the others wait for each step's write.
+#: What takes longer for its step goes on in a thread of its own: the others wait for each step's write.
 SLOW_SECONDS = 0.02
+#: Who was not run within so many seconds of a step of all does so too: what the first ones did is to be written.
+STEP_SECONDS = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +33,20 @@ class Leaving:
 
     id: str
     taken: store.Loaded | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Stepped:
+    """An execution whose step is to be written. Then it ``stays`` for the next, ``leaves`` to a thread, or is done."""
+
+    loaded: store.Loaded
+    stays: bool = False
+    leaves: bool = False
+
+    @property
+    def is_held(self) -> bool:
+        """Whether this process goes on with it."""
+        return self.stays or self.leaves
 
 
 class _TakesLong(Exception):
@@ -57,9 +71,9 @@ class Together:
         """
         row, run = loaded.row, loaded.run
         begins = run.status is ExecutionStatus.PENDING and row.sequence == 1 and not row.concurrency_key
-        if not begins or files.urls_in(run.definition, run.inputs):
-            return Leaving(row.id, loaded)
         try:
+            if not begins or files.urls_in(run.definition, run.inputs):
+                return Leaving(row.id, loaded)
             is_quick = quickly.is_next(loaded)
         except Exception:  # as in `step`
             logger.debug("%s begins by itself.", row.id, exc_info=True)
@@ -77,31 +91,34 @@ class Together:
     def step(self) -> list[Leaving]:
         """Take each a step on and write that. Those that have ended, or wait, are done; those given back are not."""
         members, self._members = self._members, []
+        end = time.monotonic() + STEP_SECONDS
         leaving: list[Leaving] = []
-        stepped: list[tuple[store.Loaded, bool]] = []
+        stepped: list[_Stepped] = []
         for loaded in members:
             try:
-                again = self._run_next(loaded)
+                done = self._run_next(loaded) if time.monotonic() < end else None
             except Exception:  # it is this one's own trouble, which is dealt with where it goes on
                 logger.debug("%s goes on by itself.", loaded.row.id, exc_info=True)
                 leaving.append(Leaving(loaded.row.id))
             else:
-                if again is None:
+                if done is None:
                     leaving.append(Leaving(loaded.row.id, loaded))
                 else:
-                    stepped.append((loaded, again))
+                    stepped.append(done)
         return leaving + self._write(stepped)
 
-    def _run_next(self, loaded: store.Loaded) -> bool | None:
-        """Whether the next task is quick too; ``None`` where the execution goes on otherwise, unwritten."""
+    def _run_next(self, loaded: store.Loaded) -> _Stepped | None:
+        """Run the next task; ``None`` where the execution goes on in a thread, which writes this too."""
         began = time.monotonic()
         quickly.run_next(loaded, self._run_at_once, worker=self._worker)
         again = quickly.is_next(loaded)
         if loaded.run.status.ended:
-            return None if files.large_of(loaded.run.outputs or {}) else False
+            return None if files.large_of(loaded.run.outputs or {}) else _Stepped(loaded)
+        if loaded.run.ended_tries:  # a write tells of one try of each task: of this one now
+            return _Stepped(loaded, leaves=again or can_start(loaded.run))
         if time.monotonic() - began > SLOW_SECONDS or (not again and can_start(loaded.run)):
             return None
-        return again
+        return _Stepped(loaded, stays=again)
 
     def _run_at_once(self, claim: Claim) -> Outcome:
         outcome = self._run(claim)
@@ -109,18 +126,21 @@ class Together:
             raise _TakesLong
         return outcome
 
-    def _write(self, stepped: list[tuple[store.Loaded, bool]]) -> list[Leaving]:
+    def _write(self, stepped: list[_Stepped]) -> list[Leaving]:
         """Write the steps; those that could not be, or that somebody else changed, are to be read again."""
         try:
             failpoint("step.before_write")
-            stale = {loaded.row.id for loaded in store.save_together(stepped)}
+            stale = {loaded.row.id for loaded in store.save_together([(one.loaded, one.is_held) for one in stepped])}
             failpoint("step.after_write")
         except Exception:  # the database is away, or one of them cannot be written: each finds out by itself
             logger.exception("%d executions could not be written together.", len(stepped))
             drop_connection()
-            return [Leaving(loaded.row.id) for loaded, _ in stepped]
-        for loaded, again in stepped:
-            loaded.row.takes = 0
-            if again and loaded.row.id not in stale:
-                self._members.append(loaded)
-        return [Leaving(execution_id) for execution_id in stale]
+            return [Leaving(one.loaded.row.id) for one in stepped]
+        written = [one for one in stepped if one.loaded.row.id not in stale]
+        for one in written:
+            one.loaded.row.takes = 0
+        self._members += [one.loaded for one in written if one.stays]
+        return [
+            *(Leaving(execution_id) for execution_id in stale),
+            *(Leaving(one.loaded.row.id, one.loaded) for one in written if one.leaves),
+        ]

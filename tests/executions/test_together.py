@@ -17,7 +17,7 @@ from executions.store import saving
 from executions.worker.carrier import Carrier
 from executions.worker.node import Node
 from executions.worker.together import Leaving, Together
-from tests.carrier_driver import Tries, alone, ask, ended
+from tests.carrier_driver import Tries, alone, ask, ended, go_on
 from tests.executions_driver import age_due_times, age_wake, echo, event_types, failed, started, task
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -27,7 +27,8 @@ TEXT = [{"name": "text", "type": "text", "value": "{{tasks.b.outputs.text}}"}]
 @pytest.fixture(autouse=True)
 def patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """A step of a busy machine takes no other way."""
-    monkeypatch.setattr("executions.worker.together.SLOW_SECONDS", 60.0)
+    for name in ("SLOW_SECONDS", "STEP_SECONDS"):
+        monkeypatch.setattr(f"executions.worker.together.{name}", 60.0)
 
 
 def said(claim: Claim) -> Outcome:
@@ -206,6 +207,51 @@ def test_a_slow_one_goes_on_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     go_on_alone(tries, leaving)
     assert tries.ran == [("a", 1), ("b", 1)]
     assert ended(execution)[0] == "COMPLETED"
+
+
+def test_who_has_no_turn_in_time_goes_on_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Others take so long for their step that nothing of this one was run: nothing is lost or done twice."""
+    executions = several(3)
+    tries = Tries(said)
+    together = joined(tries, executions)
+    monkeypatch.setattr("executions.worker.together.STEP_SECONDS", -1.0)
+    leaving = together.step()
+    assert tries.ran == []
+    assert {one.id for one in leaving} == {one.pk for one in executions}
+    go_on_alone(tries, leaving)
+    assert [ended(one)[0] for one in executions] == ["COMPLETED"] * 3
+    assert sorted(tries.ran) == [("a", 1)] * 3 + [("b", 1)] * 3
+
+
+@pytest.mark.parametrize("slow", [False, True])
+@pytest.mark.parametrize("kind", ["a quick fallback", "another fallback", "a retry at once"])
+@pytest.mark.parametrize("where", ["together", "in a thread"])
+def test_no_failed_try_is_forgotten(kind: str, slow: bool, where: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of each task one try is told by one write: what follows a failed one is for the next write."""
+    if slow:
+        monkeypatch.setattr("executions.worker.together.SLOW_SECONDS", -1.0)
+    choices: dict[str, dict[str, Any]] = {
+        "a quick fallback": {"fallback": {"task": "text.static", "inputs": {"text": "spare"}}},
+        "another fallback": {"fallback": {"task": "http.request", "inputs": {"url": "https://example.com/"}}},
+        "a retry at once": {"retry": {"attempts": 2, "delay": 0, "jitter": 0}},
+    }
+    (execution,) = several(1, echo("a", "x", **choices[kind]), echo("b", "y"), outputs=[])
+    failing = 2 if kind == "a retry at once" else 1
+
+    def answer(claim: Claim) -> Outcome:
+        if claim.task == "a" and claim.attempt <= failing:
+            return failed()
+        return Completed(outputs={"body": "z"} if claim.type == "http.request" else {"text": "z"})
+
+    tries = Tries(answer)
+    if where == "together":
+        go_on_alone(tries, finish(joined(tries, [execution])))
+    else:
+        alone(tries).carry(execution.pk)
+    go_on(tries)
+    assert ended(execution)[0] == "COMPLETED"
+    assert [one.number for one in task(execution, "a").attempts.order_by("number")] == [*range(1, failing + 1)]
+    assert tries.ran == [*(("a", number) for number in range(1, failing + 2)), ("b", 1)]
 
 
 def test_those_that_leave_are_carried_on_from_where_they_are() -> None:
