@@ -56,6 +56,12 @@ def status(value: str, extra: str = "") -> SafeString:
 
 
 @register.filter
+def pairs(values: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """Names and values. In a template ``values.items`` would be the value of that name, where there is one."""
+    return list(values.items())
+
+
+@register.filter
 def moment(value: Any) -> datetime | None:
     """A time given as ``datetime`` or RFC 3339 text; ``None`` for anything else."""
     if isinstance(value, str):

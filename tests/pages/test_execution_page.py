@@ -76,6 +76,14 @@ def test_every_try_is_shown_with_its_own_error_and_inputs(read):
     assert html.count('<rect class="bar') == 2  # a bar for each try
 
 
+def test_a_value_may_be_named_like_a_method(read):
+    """``values.items`` of a template would be that value."""
+    named = {"items": "the-value", "keys": "x", "values": "y"}
+    execution = make_execution(inputs=named, labels=named, outputs=named)
+    make_task_run(execution, "first", inputs=named, outputs=named, usage=named)
+    assert read(address(execution)).count("the-value") >= 5
+
+
 def test_files_play_and_download(read):
     sound = make_file(metadata={"voice": "local"}).as_value()
     picture = make_file("a.png", "image/png").as_value()
