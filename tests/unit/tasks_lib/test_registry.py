@@ -274,17 +274,11 @@ def test_another_package_that_is_broken(tmp_path: Path, entry: str, reason: str)
 def test_loading_stays_light() -> None:
     said = python(
         """
-        import sys, time
-        import dataflow.lib.errors, email.message, importlib.metadata, inspect  # Django has these anyway
-        started = time.perf_counter()
+        import sys
         from tasks_lib import registry
         registry.load()
-        print("ms", round((time.perf_counter() - started) * 1000))
         heavy = {"requests", "openai", "trafilatura", "lxml", "regex", "jsonschema", "httpx2", "imageio_ffmpeg", "espeakng_loader"}
         print("heavy", sorted(heavy & set(sys.modules)))
         """
     )
     assert "heavy []" in said
-    took = re.search(r"ms (\d+)", said)
-    assert took is not None
-    assert int(took[1]) < 250, "50 ms on an idle machine; this one may be busy"
