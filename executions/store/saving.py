@@ -56,14 +56,8 @@ def save(loaded: Loaded, *, wake_at: datetime | None = None, held: bool = False)
     ``wake_at`` is when a worker should look again besides what follows from the run itself. ``held``: the caller goes
     on with it at once, and others need to look only if it dies.
     """
-    step = _step_of(loaded, wake_at=wake_at, held=held)
-    if not step.concerns_others:
-        if _write([step]):
-            raise Stale(loaded.row.id)
-    else:
-        with writing():
-            _write_all(step)
-    _settled(step)
+    if _save_all([_step_of(loaded, wake_at=wake_at, held=held)]):
+        raise Stale(loaded.row.id)
 
 
 def save_together(several: Sequence[tuple[Loaded, bool]]) -> list[Loaded]:
@@ -71,7 +65,12 @@ def save_together(several: Sequence[tuple[Loaded, bool]]) -> list[Loaded]:
 
     Returns those that somebody else changed since they were read: nothing was written of them.
     """
-    steps = [_step_of(loaded, held=held) for loaded, held in several]
+    stale = _save_all([_step_of(loaded, held=held) for loaded, held in several])
+    return [step.loaded for step in stale]
+
+
+def _save_all(steps: Sequence[_Step]) -> list[_Step]:
+    """Write the steps with what they mean for others; returns those that are stale."""
     stale = _write([step for step in steps if not step.concerns_others])
     for step in steps:
         try:
@@ -83,7 +82,7 @@ def save_together(several: Sequence[tuple[Loaded, bool]]) -> list[Loaded]:
     for step in steps:
         if step not in stale:
             _settled(step)
-    return [step.loaded for step in stale]
+    return stale
 
 
 def _step_of(loaded: Loaded, *, wake_at: datetime | None = None, held: bool = False) -> _Step:
