@@ -1,7 +1,8 @@
 """``python -m bench.floor``: executions by bare psycopg, with nothing around them: what database and disk allow.
 
 Either the same commits as those of a durable execution, one to accept it and one for each step. They write the rows of
-one that really ran, into copies of the tables with their indexes but without their foreign keys. Or the leanest thing
+one that really ran, into copies of the tables with their indexes but without their foreign keys; like a start with
+``?wait``, the first of them does not wait for the disk, where the next one does. Or the leanest thing
 that can be called durable: four commits of one small row. There are no claims, no notifications, no HTTP and no
 decisions. Two such processes with ten callers each stand against our two worker processes.
 """
@@ -153,8 +154,10 @@ def _same(connection: psycopg.Connection, like: str) -> Execute:
 
     def execute(connection: psycopg.Connection) -> None:
         key = f"we-{uuid.uuid4().hex}"
-        for writes in commits:
+        for place, writes in enumerate(commits):
             with connection.transaction():
+                if not place:
+                    connection.execute("SET LOCAL synchronous_commit = off")
                 for write in writes:
                     write.send(connection, key)
 

@@ -55,7 +55,7 @@ class ExecutionsView(APIView):
         try:
             wait = number_parameter(request, "wait", maximum=MAX_WAIT_SECONDS)
             with start_body(request) as body:
-                execution = _start(request, body, workflow, is_remembered=known is not None)
+                execution = _start(request, body, workflow, is_remembered=known is not None, flushed=not wait)
         except (ApiProblem, APIException):
             if known is not None:
                 # That there is no such workflow any more is told before whatever else is wrong.
@@ -206,7 +206,9 @@ def _remembered(request: Request, workflow_id: str) -> Workflow | None:
     return remembered.WORKFLOWS.get(workflow_id) if is_json and "Idempotency-Key" not in request.headers else None
 
 
-def _start(request: Request, body: Mapping[str, Any], workflow: Workflow, *, is_remembered: bool) -> Execution:
+def _start(
+    request: Request, body: Mapping[str, Any], workflow: Workflow, *, is_remembered: bool, flushed: bool
+) -> Execution:
     """Start what ``body`` asks for. Nothing is refused by a remembered workflow: it is read, and asked again."""
     start = partial(
         services.start_execution,
@@ -220,6 +222,7 @@ def _start(request: Request, body: Mapping[str, Any], workflow: Workflow, *, is_
         openai_key=openai_key(request),
         user=request.user,
         idempotency_key=request.headers.get("Idempotency-Key"),
+        flushed=flushed,
     )
     if is_remembered:
         # Not there: the version of a workflow that was deleted by hand.
@@ -230,10 +233,13 @@ def _start(request: Request, body: Mapping[str, Any], workflow: Workflow, *, is_
 
 
 def _waited(execution: Execution, seconds: float) -> dict[str, Any]:
-    """The execution when it has ended, or as it stands after ``seconds``."""
+    """The execution when it has ended, or as it stands after ``seconds``; it may be accepted unflushed."""
     if not ExecutionStatus(execution.status).ended:
         ENDS.wait(execution.pk, seconds)
-    return _shown(execution.workflow_id, execution.pk)
+    shown = _shown(execution.workflow_id, execution.pk)
+    if not ExecutionStatus(shown["status"]).ended:
+        store.flush()
+    return shown
 
 
 def _shown(workflow_id: str, execution_id: str) -> dict[str, Any]:

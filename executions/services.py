@@ -56,25 +56,24 @@ def start_execution(  # noqa: PLR0913 - the parts of one request, each by name
     trigger_ref: str = "",
     idempotency_key: str | None = None,
     is_remembered: bool = False,
+    flushed: bool = True,
 ) -> Execution:
     """Accept an execution: when this returns it is committed, and will end in one of the three ended states.
 
     Raises ``ApiProblem``: 400 for wrong inputs (all at once) or a missing key, 409 for an archived workflow, 422 for an
     ``idempotency_key`` that came with another request, 429 where the workflow's concurrency limit is reached and it
     wants no queue. Then nothing is queued. With ``is_remembered``, which goes without an ``idempotency_key``, also
-    ``store.ReadFirst``; and no refusal counts before the workflow was read.
+    ``store.ReadFirst``; and no refusal counts before the workflow was read. ``flushed``: see ``store.create``.
     """
-    key = _scoped(workflow, idempotency_key)
-    request_hash = ""
-    if key:
-        request_hash = _request_hash([workflow.pk, version, inputs, monitoring, labels], [priority, delay, start_at])
-        # First of all: a repeated request gets its answer even where it would be refused today.
-        if (first := _first_answer(key, request_hash)) is not None:
-            return first
+    key, same = _scoped(workflow, idempotency_key), [workflow.pk, version, inputs, monitoring, labels]
+    request_hash = _request_hash(same, [priority, delay, start_at]) if key else ""
+    # First of all: a repeated request gets its answer even where it would be refused today.
+    if key and (first := _first_answer(key, request_hash)) is not None:
+        return first
     if workflow.archived_at is not None:
         raise conflict(f"Workflow {workflow.pk} is archived and cannot be executed.", code="archived")
     frozen = _frozen(workflow, version or workflow.current_version)
-    insert = _insert_by_memory(workflow, frozen) if is_remembered else None
+    known_version = _known_version(workflow, frozen) if is_remembered else None
     row = new_execution(
         version=frozen,
         inputs=inputs,
@@ -88,6 +87,8 @@ def start_execution(  # noqa: PLR0913 - the parts of one request, each by name
         trigger=trigger,
         trigger_ref=trigger_ref,
     )
+    # The same key's next request is answered at once by this one.
+    insert = partial(store.create, known_version=known_version, flushed=flushed or bool(key))
     return accept(row, key=key, request_hash=request_hash, insert=insert)
 
 
@@ -210,11 +211,11 @@ def _frozen(workflow: Workflow, number: int) -> Frozen:
         raise not_found(f"version {number} of workflow", workflow.pk) from missing
 
 
-def _insert_by_memory(workflow: Workflow, frozen: Frozen) -> Callable[[Execution], None]:
-    """What inserts only while the workflow is as remembered. ``ReadFirst`` where a limit asks for more than that."""
+def _known_version(workflow: Workflow, frozen: Frozen) -> int:
+    """What a workflow is remembered by. ``ReadFirst`` where a limit asks for more than that it is still so."""
     if definition_for(frozen).concurrency is not None:
         raise store.ReadFirst
-    return partial(store.create, known_version=workflow.current_version)
+    return workflow.current_version
 
 
 def _request_hash(always: list[Any], options: list[Any]) -> str:

@@ -7,7 +7,7 @@ children, and the bell. Whoever finds the execution changed reads it again under
 
 from __future__ import annotations
 
-from executions.store.accepting import ReadFirst, create
+from executions.store.accepting import ReadFirst, create, flush
 from executions.store.byhand import cancel, cancel_orphans, fail, give_files, note_progress, renew_leases
 from executions.store.neighbours import wake_parked
 from executions.store.reading import load, seconds_to_next, take
@@ -34,6 +34,7 @@ __all__ = [
     "cancel_orphans",
     "create",
     "fail",
+    "flush",
     "give_files",
     "load",
     "look_after",

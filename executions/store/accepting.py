@@ -21,7 +21,7 @@ class ReadFirst(Exception):
     """Nothing was accepted: the workflow was only remembered, and has to be read first."""
 
 
-def create(row: Execution, *, known_version: int | None = None) -> None:
+def create(row: Execution, *, known_version: int | None = None, flushed: bool = True) -> None:
     """Insert an execution with its first event and tell the workers: one statement on PostgreSQL.
 
     ``row.wake_at`` may say when it is to begin. Among those that could begin, a higher ``priority`` goes first, then
@@ -30,10 +30,15 @@ def create(row: Execution, *, known_version: int | None = None) -> None:
 
     ``known_version`` says, on PostgreSQL, that the workflow was only remembered, with this current version. Raises
     ``ReadFirst``, with nothing written, where its row has another one by now, is archived, or is gone.
+
+    Without ``flushed`` nobody waits for PostgreSQL's disk: until the execution has ended, or ``flush`` returned, a
+    crash of the server may forget it, and nobody is to be told that it was accepted. What runs of it is on the disk
+    after it: its tries begin with a commit that is waited for, and so do quick tasks' results.
     """
     row.sequence = 1
     on_sqlite = connection.vendor == "sqlite"
-    insert = _insert_on_sqlite if on_sqlite else partial(_insert_on_postgresql, known_version=known_version or 0)
+    on_postgresql = partial(_insert_on_postgresql, known_version=known_version or 0, flushed=flushed)
+    insert = _insert_on_sqlite if on_sqlite else on_postgresql
     file_ids = references.named_in(row.inputs)
     if file_ids or on_sqlite:
         with writing():
@@ -47,13 +52,19 @@ def create(row: Execution, *, known_version: int | None = None) -> None:
         queue.ring(row.pk)
 
 
-def _insert_on_postgresql(row: Execution, known_version: int) -> None:
+def flush() -> None:
+    """Return when what was committed before is on PostgreSQL's disk. On SQLite it is there already."""
+    if connection.vendor != "sqlite":
+        rows_of(statements.FLUSH_POSTGRESQL)
+
+
+def _insert_on_postgresql(row: Execution, known_version: int, *, flushed: bool) -> None:
     values: dict[str, Any] = {}
     for name in statements.ACCEPTED_COLUMNS:
         value = getattr(row, name)
         values[name] = dump_json(value) if name in _JSON and value is not None else value
     values |= {"wake_at": row.wake_at, "channels": queue.channels(work=True, ended=False)}
-    found = rows_of(statements.ACCEPT_POSTGRESQL, values | {"known_version": known_version})
+    found = rows_of(statements.ACCEPT_POSTGRESQL, values | {"known_version": known_version, "flushed": flushed})
     if not found:
         raise ReadFirst
     row.created_at, row.wake_at, row.pick_at = found[0][:3]

@@ -117,8 +117,10 @@ VALUES (:execution_id, {", ".join(f":{name}" for name in EVENT_COLUMNS)})
 _ROW = ", ".join(f"e.{name}" for name in ROW_COLUMNS)
 _DUE_RUNNING = "status = 'RUNNING' AND wake_at <= {now} ORDER BY wake_at"
 _DUE_PENDING = "status = 'PENDING' AND wake_at IS NOT NULL AND wake_at <= {now} ORDER BY priority DESC, pick_at"
-#: What runs goes on before anything new begins; among the new ones see ``accepting.create``. Nobody waits for the
-#: disk: what a crash of the server forgets is due again, and each write after it is flushed with what came before.
+#: Set where nobody waits for the disk. Whatever is flushed later brings what was committed before onto the disk.
+_UNFLUSHED = "set_config('synchronous_commit', 'off', true)"
+#: What runs goes on before anything new begins; among the new ones see ``accepting.create``. Unflushed: what a crash
+#: of the server forgets is due again.
 TAKE_POSTGRESQL = f"""
 WITH going AS (
   SELECT id FROM executions_execution WHERE {_DUE_RUNNING.format(now="now()")} LIMIT %(limit)s FOR UPDATE SKIP LOCKED
@@ -129,7 +131,7 @@ WITH going AS (
   SELECT id, row_number() OVER () AS place FROM (SELECT id FROM going UNION ALL SELECT id FROM new) AS found
 )
 UPDATE executions_execution e SET takes = e.takes + 1, wake_at = clock_timestamp() + %(again)s * interval '1 second'
-FROM taken, (SELECT set_config('synchronous_commit', 'off', true)) AS unflushed
+FROM taken, (SELECT {_UNFLUSHED}) AS unflushed
 WHERE e.id = taken.id RETURNING taken.place, {_ROW}, clock_timestamp()
 """  # noqa: S608 - made of constants only
 #: SQLite's clock as Django writes it; a parameter cannot be computed there.
@@ -186,7 +188,8 @@ WITH clock AS (SELECT clock_timestamp() AS at), accepted AS (
   SELECT {", ".join(f"%({name})s{_TWICE.get(name, '')}" for name in ACCEPTED_COLUMNS)}, clock.at,
     COALESCE(%(wake_at)s::timestamptz, clock.at),
     COALESCE(%(wake_at)s::timestamptz, clock.at + {_RANK.format(id="%(workflow_id)s::text")} * interval '1 second')
-  FROM clock WHERE %(known_version)s::int = 0 OR {_STILL_SO} RETURNING id, created_at, wake_at, pick_at
+  FROM clock, (SELECT CASE WHEN NOT %(flushed)s::bool THEN {_UNFLUSHED} END) AS flush
+  WHERE %(known_version)s::int = 0 OR {_STILL_SO} RETURNING id, created_at, wake_at, pick_at
 ), log AS (
   INSERT INTO executions_event (execution_id, sequence, type, task, attempt, at, data)
   SELECT id, 1, 'execution.created', '', 0, created_at, '{{}}' FROM accepted
@@ -195,4 +198,6 @@ WITH clock AS (SELECT clock_timestamp() AS at), accepted AS (
 )
 SELECT created_at, wake_at, pick_at, (SELECT count(x) FROM told) FROM accepted
 """  # noqa: S608 - made of constants only
+#: Commits a record that changes nothing, and waits for the disk.
+FLUSH_POSTGRESQL = "SELECT pg_logical_emit_message(true, 'dataflow.flush', '')::text"
 COUNT_RANK = f"SELECT {_RANK.format(id='?')}"

@@ -7,12 +7,13 @@ from functools import partial
 from typing import Any
 
 import pytest
-from django.db import transaction
+from django.db import connection, transaction
 
 from executions import queue, store
 from executions.engine.outcomes import Completed, Released
 from executions.engine.state import ExecutionStatus, TaskStatus
 from executions.models import Attempt, Execution
+from executions.services import start_execution
 from tests.executions_driver import (
     WORKER,
     age_due_times,
@@ -31,6 +32,7 @@ from tests.executions_driver import (
     taken,
     task,
 )
+from tests.factories import make_workflow
 
 pytestmark = pytest.mark.django_db
 FAN_OUT = [echo("a"), *(echo(name, depends_on=["a"]) for name in "bcd"), echo("end", depends_on=["b", "c", "d"])]
@@ -50,6 +52,19 @@ def test_accepting_stores_the_row_and_its_first_event_and_it_is_due() -> None:
     assert row.wake_at == row.pick_at == row.created_at
     assert is_due(execution)
     assert taken() == [execution.pk]
+
+
+@pytest.mark.skipif("connection.vendor != 'postgresql'", reason="SQLite always waits for the disk")
+@pytest.mark.parametrize(("more", "waits"), [({}, "on"), ({"flushed": False}, "off")])
+@pytest.mark.parametrize("key", [None, "one"])
+def test_who_waits_for_the_end_does_not_wait_for_the_disk(more: Any, waits: str, key: str | None) -> None:
+    """One with a key does: the next request with that key is answered at once. In the test's own transaction."""
+    workflow = make_workflow()
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL synchronous_commit = on")
+        start_execution(workflow=workflow, inputs={"text": "x"}, idempotency_key=key, **more)
+        cursor.execute("SHOW synchronous_commit")
+        assert cursor.fetchone() == ("on" if key else waits,)
 
 
 @pytest.mark.django_db(transaction=True)

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+import pytest
+
 from tests.faults.rig import ALIVE, Rig
-from tests.plugins.stack import wait_until
 from tests.stack_driver import Started
 
+#: So long without any progress, and something hangs.
+STANDSTILL_SECONDS = 60.0
 ENDS = {"execution.completed": "COMPLETED", "execution.failed": "FAILED", "execution.cancelled": "CANCELLED"}
 
 
@@ -104,22 +108,23 @@ def _parents(tasks: Iterable[tuple[str, str]]) -> set[tuple[str, str]]:
 
 def _wait_for_webhooks(rig: Rig) -> None:
     """A delivery whose sender died is another's a minute later: as if that minute had passed."""
-    pending = "SELECT count(*) FROM executions_delivery WHERE status = 'PENDING'"
-
-    def settled() -> bool:
-        left = rig.sql(pending)[0][0]
-        if left and left == settled_before[0]:
-            rig.sql(
-                "UPDATE executions_delivery SET next_attempt_at = created_at, wake_at = created_at"
-                " WHERE status = 'PENDING'"
-            )
-        settled_before[0] = left
-        return not left
-
-    settled_before = [-1]
     if rig.sql(f"SELECT count(*) FROM executions_execution WHERE {ALIVE}")[0][0]:
         return  # that is what is wrong, and it is said below
-    wait_until(settled, timeout=120, what="all webhooks are sent", every=1.0)
+    pending = "status = 'PENDING'"
+    least, since = -1, time.monotonic()
+    while left := rig.sql(f"SELECT count(*) FROM executions_delivery WHERE {pending}")[0][0]:
+        if least < 0 or left < least:
+            least, since = left, time.monotonic()
+        else:
+            rig.sql(
+                f"UPDATE executions_delivery SET next_attempt_at = created_at, wake_at = created_at WHERE {pending}"
+            )
+        if time.monotonic() - since > STANDSTILL_SECONDS:
+            rows = rig.sql(
+                f"SELECT execution_id, sequence, tries, next_attempt_at FROM executions_delivery WHERE {pending} LIMIT 5"
+            )
+            pytest.fail("\n".join([f"{left} webhooks are not sent:", *map(str, rows), rig.stack.log()]))
+        time.sleep(1.0)
 
 
 def _webhooks_came(rig: Rig) -> Iterator[str]:

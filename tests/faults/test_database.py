@@ -10,8 +10,9 @@ from collections.abc import Iterator
 import pytest
 
 from tests.faults import invariants
-from tests.faults.rig import LEASE_SECONDS, Rig, ledger
+from tests.faults.rig import CLUSTERS, LEASE_SECONDS, Rig, ledger
 from tests.plugins.own_postgresql import OwnPostgres
+from tests.stack_driver import Started
 from tests.stubs.tcp_proxy import TcpProxy
 
 pytestmark = [pytest.mark.faults, pytest.mark.slow, pytest.mark.processes, pytest.mark.timeout(420)]
@@ -57,6 +58,28 @@ def test_postgresql_is_stopped_hard_and_started(rig: Rig, server: OwnPostgres, t
     crash()
     executions += rig.begin(workflow, count - len(executions))
     rig.all_complete(executions, timeout=120)
+    invariants.check(rig, executions)
+
+
+def test_what_a_start_with_wait_answers_survives(rig: Rig, server: OwnPostgres) -> None:
+    """It is accepted without waiting for the disk: what is answered before its end is there first."""
+    for cluster in CLUSTERS:
+        rig.stack.end(cluster)
+    workflow = chain(rig)
+    server.configure("wal_writer_delay", "10s")  # nothing comes onto the disk by the way
+    try:
+        executions = []
+        for _ in range(5):
+            answer = rig.stack.post(f"/workflows/{workflow}/executions?wait=0.1", {"inputs": {}})
+            assert answer["status"] == "PENDING"
+            executions.append(Started(workflow, answer["workflow_execution_id"]))
+        server.stop_hard(kill=True)
+        server.start()
+        assert rig.alive(executions) == 5
+    finally:
+        server.configure("wal_writer_delay", None)
+    rig.heal()
+    rig.all_complete(executions)
     invariants.check(rig, executions)
 
 

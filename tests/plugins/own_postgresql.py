@@ -91,6 +91,11 @@ class OwnPostgres:
         self._process.wait(30)
         psutil.wait_procs(processes, timeout=30)
 
+    def configure(self, name: str, value: str | None) -> None:
+        """Give a setting another value, or with ``None`` its own again, now and after the next start."""
+        self._admin(f"ALTER SYSTEM SET {name} = '{value}'" if value is not None else f"ALTER SYSTEM RESET {name}")
+        self._admin("SELECT pg_reload_conf()")
+
     def close(self) -> None:
         """Stop it for good."""
         self.stop_hard(kill=False)
