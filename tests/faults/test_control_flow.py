@@ -78,5 +78,5 @@ def test_a_receiver_that_fails_while_workers_die(rig: Rig) -> None:
         executions = rig.begin(workflow, 20)
         wait_until(lambda: len(killed) >= 3, timeout=60, what="three workers were killed")
     rig.all_complete(executions)
+    invariants.check(rig, executions)  # which waits for the webhooks
     assert sum(request.path == "/hook" for request in rig.receiver.requests) > 30
-    invariants.check(rig, executions)
