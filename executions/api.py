@@ -236,10 +236,14 @@ def _waited(execution: Execution, seconds: float) -> dict[str, Any]:
     """The execution when it has ended, or as it stands after ``seconds``; it may be accepted unflushed."""
     if not ExecutionStatus(execution.status).ended:
         ENDS.wait(execution.pk, seconds)
-    shown = _shown(execution.workflow_id, execution.pk)
-    if not ExecutionStatus(shown["status"]).ended:
+    found = read_shown(execution.workflow_id, execution.pk)
+    if found is None:
+        detail = "The database crashed before it had kept this start, and nothing of it ran. Start it again."
+        headers = {"Retry-After": "1"}
+        raise ApiProblem(status=503, code="unavailable", title="Service Unavailable", detail=detail, headers=headers)
+    if not ExecutionStatus(found[0].status).ended:
         store.flush()
-    return shown
+    return describe_execution(*found)
 
 
 def _shown(workflow_id: str, execution_id: str) -> dict[str, Any]:

@@ -31,7 +31,11 @@ _FIRST_SECONDS, _LONGEST_SECONDS = 0.01, 0.1
 #: Ends that were told lately: an execution may end before the request that started it begins to wait.
 _REMEMBERED = 4096
 _ENDED = [status.value for status in ExecutionStatus if status.ended]
-_LOOK = "SELECT id FROM executions_execution WHERE id = ANY(%s) AND status = ANY(%s)"
+#: Those that have ended, and those that are gone: a crash may forget a start that is waited for (``store.flush``).
+_LOOK = (
+    "SELECT id FROM unnest(%s::text[]) AS id WHERE NOT EXISTS "
+    "(SELECT FROM executions_execution e WHERE e.id = id AND e.status <> ALL(%s))"
+)
 _STATUS = "SELECT status FROM executions_execution WHERE id = %s"
 
 
@@ -132,7 +136,7 @@ class Ends:
                 self._tell(told.extra.decode())
 
     def _look(self, listening: psycopg.Connection[Any]) -> None:
-        """Find ends that nobody told, of those that are waited for."""
+        """Find what nobody told, of those that are waited for."""
         with self._lock:
             waited_for = list(self._waiting)
         if waited_for:

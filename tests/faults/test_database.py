@@ -6,12 +6,15 @@ import itertools
 import random
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+import requests
 
 from tests.faults import invariants
 from tests.faults.rig import CLUSTERS, LEASE_SECONDS, Rig, ledger
 from tests.plugins.own_postgresql import OwnPostgres
+from tests.plugins.stack import wait_until
 from tests.stack_driver import Started
 from tests.stubs.tcp_proxy import TcpProxy
 
@@ -66,21 +69,39 @@ def test_what_a_start_with_wait_answers_survives(rig: Rig, server: OwnPostgres) 
     for cluster in CLUSTERS:
         rig.stack.end(cluster)
     workflow = chain(rig)
-    server.configure("wal_writer_delay", "10s")  # nothing comes onto the disk by the way
-    try:
-        executions = []
+    executions = []
+    with server.flushing_only_what_is_waited_for():
         for _ in range(5):
             answer = rig.stack.post(f"/workflows/{workflow}/executions?wait=0.1", {"inputs": {}})
             assert answer["status"] == "PENDING"
             executions.append(Started(workflow, answer["workflow_execution_id"]))
         server.stop_hard(kill=True)
-        server.start()
-        assert rig.alive(executions) == 5
-    finally:
-        server.configure("wal_writer_delay", None)
+    server.start()
+    assert rig.alive(executions) == 5
     rig.heal()
     rig.all_complete(executions)
     invariants.check(rig, executions)
+
+
+def test_a_start_with_wait_that_a_crash_forgot(rig: Rig, server: OwnPostgres) -> None:
+    """Nobody was told that it was accepted, and who waits is told at once to start it again."""
+    for cluster in CLUSTERS:
+        rig.stack.end(cluster)
+    workflow = chain(rig)
+    path = f"/workflows/{workflow}/executions?wait=55"
+    accepted = f"SELECT id FROM executions_execution WHERE workflow_id = '{workflow}'"
+    with ThreadPoolExecutor(1) as pool:
+        with server.flushing_only_what_is_waited_for():
+            waiting = pool.submit(requests.post, rig.stack.base_url + path, json={"inputs": {}}, timeout=60)
+            wait_until(lambda: rig.sql(accepted), timeout=10, what="it is accepted")
+            server.stop_hard(kill=True)
+        server.start()
+        answer = waiting.result(40)
+    assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
+    assert answer.headers["Retry-After"]
+    assert not rig.sql(accepted)
+    rig.heal()
+    invariants.check(rig, [])
 
 
 def test_connections_are_cut_again_and_again(rig: Rig, proxy: TcpProxy) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import shutil
@@ -9,6 +10,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -91,10 +93,19 @@ class OwnPostgres:
         self._process.wait(30)
         psutil.wait_procs(processes, timeout=30)
 
-    def configure(self, name: str, value: str | None) -> None:
-        """Give a setting another value, or with ``None`` its own again, now and after the next start."""
-        self._admin(f"ALTER SYSTEM SET {name} = '{value}'" if value is not None else f"ALTER SYSTEM RESET {name}")
-        self._admin("SELECT pg_reload_conf()")
+    @contextlib.contextmanager
+    def flushing_only_what_is_waited_for(self) -> Iterator[None]:
+        """Hold still whatever brings commits onto the disk by the way, and cleans up."""
+        helpers = "'walwriter', 'checkpointer', 'background writer', 'autovacuum launcher'"
+        with psycopg.connect(self.url("postgres")) as connection:
+            found = f"SELECT pid FROM pg_stat_activity WHERE backend_type IN ({helpers})"
+            pids = [int(row[0]) for row in connection.execute(found.encode())]
+        assert len(pids) == 4
+        signal_all(pids, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            signal_all(pids, signal.SIGCONT)
 
     def close(self) -> None:
         """Stop it for good."""
