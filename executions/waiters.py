@@ -33,8 +33,8 @@ _REMEMBERED = 4096
 _ENDED = [status.value for status in ExecutionStatus if status.ended]
 #: Those that have ended, and those that are gone: a crash may forget a start that is waited for (``store.flush``).
 _LOOK = (
-    "SELECT id FROM unnest(%s::text[]) AS id WHERE NOT EXISTS "
-    "(SELECT FROM executions_execution e WHERE e.id = id AND e.status <> ALL(%s))"
+    "SELECT waited.id FROM unnest(%s::text[]) AS waited(id) WHERE NOT EXISTS "
+    "(SELECT FROM executions_execution e WHERE e.id = waited.id AND e.status <> ALL(%s))"
 )
 _STATUS = "SELECT status FROM executions_execution WHERE id = %s"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from threading import Event
@@ -12,10 +13,11 @@ from django.db import connection, connections
 
 from dataflow.lib.gate import Gate
 from executions import store, waiters
+from executions.models import Event as LoggedEvent
 from executions.models import Execution
 from executions.services import start_execution
 from executions.waiters import Ends
-from tests.api_client import Api
+from tests.api_client import Api, assert_problem
 from tests.plugins.stack import wait_until
 from workflows.models import Workflow
 
@@ -69,10 +71,38 @@ def test_each_waits_for_its_own(waiting: Waiting) -> None:
 
 
 def test_an_end_that_nobody_tells_is_found(waiting: Waiting) -> None:
-    answer = waiting()
-    (execution,) = started()
-    Execution.objects.filter(pk=execution).update(status="CANCELLED")
-    assert answer.result(10)["status"] == "CANCELLED"
+    answers = [waiting() for _ in range(2)]
+    first, second = started(2)
+    Execution.objects.filter(pk=first).update(status="CANCELLED")
+    wait_until(lambda: any(answer.done() for answer in answers), timeout=10, what="one is answered")
+    (done,) = [answer for answer in answers if answer.done()]
+    assert (done.result()["workflow_execution_id"], done.result()["status"]) == (first, "CANCELLED")
+    store.cancel(second, reason="", by="test")
+    assert {answer.result(10)["workflow_execution_id"] for answer in answers} == {first, second}
+
+
+def test_one_that_a_crash_forgot_is_to_be_started_again(workflow: Workflow, ends: Ends) -> None:
+    """Others go on to be waited for."""
+    path = f"/workflows/{workflow.pk}/executions?wait=30"
+
+    def start() -> Any:
+        try:
+            return Api().raw("POST", path, json.dumps(BODY).encode())
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(2) as pool:
+        answers = [pool.submit(start) for _ in range(2)]
+        forgotten, other = started(2)
+        LoggedEvent.objects.filter(execution=forgotten).delete()
+        Execution.objects.filter(pk=forgotten).delete()
+        wait_until(lambda: any(answer.done() for answer in answers), timeout=10, what="one is answered")
+        assert sorted(answer.done() for answer in answers) == [False, True]
+        store.cancel(other, reason="", by="test")
+        told = sorted((answer.result(10) for answer in answers), key=lambda answer: answer.status_code)
+    assert told[0].json()["workflow_execution_id"] == other
+    assert_problem(told[1], 503, "unavailable")
+    assert told[1].headers["Retry-After"]
 
 
 def test_a_repeated_request_for_an_ended_one_does_not_wait(waiting: Waiting) -> None:

@@ -205,8 +205,8 @@ def test_a_defect_stops_no_other_and_comes_once(workflow: Workflow, monkeypatch:
     broken, good = scheduled(workflow, due=timedelta(seconds=5)), scheduled(make_workflow())
     create = store.create
 
-    def failing(row: Execution) -> None:
-        create(row)
+    def failing(row: Execution, **how: Any) -> None:
+        create(row, **how)
         if row.workflow_id == workflow.pk:
             raise RuntimeError("a defect")
 
@@ -224,8 +224,8 @@ def test_what_dies_before_the_commit_leaves_the_slot(workflow: Workflow, monkeyp
     schedule = scheduled(workflow)
     create = store.create
 
-    def dying(row: Execution) -> None:
-        create(row)
+    def dying(row: Execution, **how: Any) -> None:
+        create(row, **how)
         raise SystemExit
 
     monkeypatch.setattr(store, "create", dying)
