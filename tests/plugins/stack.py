@@ -134,9 +134,11 @@ class Stack:
         self.restart()
 
     def restart(self) -> None:
-        """Start what is not running (any more), and wait until ``/readyz`` says that it works."""
-        self.start_missing()
-        self.wait_until_ready()
+        """Start what is not running (any more), and wait until ``/readyz`` says that it works.
+
+        What ends meanwhile is started again: granian's parent ends when a child dies twice within a few seconds.
+        """
+        self.wait_until_ready(self.start_missing)
 
     def start_missing(self) -> None:
         """Start what is not running (any more), as a service manager does."""
@@ -144,8 +146,9 @@ class Stack:
             if name not in self.processes or self.processes[name].poll() is not None:
                 self._launch(name, command)
 
-    def wait_until_ready(self) -> None:
+    def wait_until_ready(self, each_time: Callable[[], None] = lambda: None) -> None:
         def ready() -> bool:
+            each_time()
             with contextlib.suppress(requests.RequestException):
                 return self.request("GET", "/readyz").status_code == 200
             return False
