@@ -20,7 +20,7 @@ from rest_framework.views import APIView
 from dataflow.api.pagination import next_link, page_of
 from dataflow.api.parsers import StrictJsonParser
 from dataflow.api.queries import number_parameter
-from dataflow.lib.errors import ApiProblem, Problem, invalid, not_found
+from dataflow.lib.errors import ApiProblem, Problem, invalid, not_found, unavailable
 from executions import files, remembered, services, store
 from executions.downloads import download
 from executions.engine.state import ExecutionStatus
@@ -239,8 +239,7 @@ def _waited(execution: Execution, seconds: float) -> dict[str, Any]:
     found = read_shown(execution.workflow_id, execution.pk)
     if found is None:
         detail = "The database crashed before it had kept this start, and nothing of it ran. Start it again."
-        headers = {"Retry-After": "1"}
-        raise ApiProblem(status=503, code="unavailable", title="Service Unavailable", detail=detail, headers=headers)
+        raise unavailable(detail, retry_after=1)
     if not ExecutionStatus(found[0].status).ended:
         store.flush()
     return describe_execution(*found)

@@ -22,7 +22,7 @@ from rest_framework.views import APIView
 
 from dataflow.api.pagination import DEFAULT_LIMIT, MAX_LIMIT, bad_parameter, next_link
 from dataflow.api.queries import text_parameter
-from dataflow.lib.errors import ApiProblem, not_found
+from dataflow.lib.errors import not_found, unavailable
 from executions.api import get_execution
 from executions.engine.state import ExecutionStatus
 from executions.hidden import mask_of
@@ -125,8 +125,7 @@ def _wants_stream(request: Request) -> bool:
 def _stream(execution: Execution, after: int) -> StreamingHttpResponse:
     if not _streams.acquire(blocking=False):
         detail = f"This server sends {MAX_STREAMS} streams at a time, and does. Ask for the events as JSON, or later."
-        headers = {"Retry-After": "5"}
-        raise ApiProblem(status=503, code="unavailable", title="Service unavailable", detail=detail, headers=headers)
+        raise unavailable(detail, retry_after=5)
     response = StreamingHttpResponse(_Lines(execution, after), content_type="text/event-stream")
     response.headers["Cache-Control"] = "no-store"
     response.headers["X-Accel-Buffering"] = "no"

@@ -68,6 +68,12 @@ def conflict(detail: str, *, code: str = "conflict") -> ApiProblem:
     return ApiProblem(status=409, code=code, title="Conflict", detail=detail)
 
 
+def unavailable(detail: str, *, retry_after: int) -> ApiProblem:
+    """A 503: it can be done again in ``retry_after`` seconds."""
+    headers = {"Retry-After": str(retry_after)}
+    return ApiProblem(status=503, code="unavailable", title="Service unavailable", detail=detail, headers=headers)
+
+
 #: The codes a task may fail with (../shared/spec/2-api.md). A test holds every ``TaskError`` to this list.
 TASK_ERROR_CODES = frozenset(
     {

@@ -32,8 +32,8 @@ def create(row: Execution, *, known_version: int | None = None, flushed: bool = 
     ``ReadFirst``, with nothing written, where its row has another one by now, is archived, or is gone.
 
     Without ``flushed`` nobody waits for PostgreSQL's disk: until the execution has ended, or ``flush`` returned, a
-    crash of the server may forget it, and nobody is to be told that it was accepted. What runs of it is on the disk
-    after it: its tries begin with a commit that is waited for, and so do quick tasks' results.
+    crash of the server may forget it, and nobody is to be told that it was accepted. No try begins before: its claim is
+    a commit that is waited for. Quick tasks touch nothing outside; what they gave is waited for.
     """
     row.sequence = 1
     on_sqlite = connection.vendor == "sqlite"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -111,9 +112,9 @@ def _wait_for_webhooks(rig: Rig) -> None:
     if rig.sql(f"SELECT count(*) FROM executions_execution WHERE {ALIVE}")[0][0]:
         return  # that is what is wrong, and it is said below
     pending = "status = 'PENDING'"
-    least, since = -1, time.monotonic()
+    least, since = math.inf, time.monotonic()
     while left := rig.sql(f"SELECT count(*) FROM executions_delivery WHERE {pending}")[0][0]:
-        if least < 0 or left < least:
+        if left < least:
             least, since = left, time.monotonic()
         else:
             rig.sql(
