@@ -1,4 +1,4 @@
-"""Prepared statements on PostgreSQL by libpq's own call, which waits: psycopg's way of many steps costs twice as much.
+"""Prepared statements on PostgreSQL by libpq's own calls: psycopg's way of many steps costs twice as much.
 
 Values and rows go through psycopg's adapters as ever, and its errors are raised.
 """
@@ -6,6 +6,7 @@ Values and rows go through psycopg's adapters as ever, and its errors are raised
 from __future__ import annotations
 
 import re
+import select
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,6 +18,7 @@ from weakref import WeakKeyDictionary
 import psycopg
 from psycopg import pq
 from psycopg.abc import Buffer
+from psycopg.abc import Transformer as AnyTransformer
 from psycopg.adapt import AdaptersMap, Loader, PyFormat, Transformer
 from psycopg.errors import error_from_result
 from psycopg.pq.abc import PGresult
@@ -63,6 +65,85 @@ class _Statement:
 #: What is prepared on each connection: the name of a statement by its text and the types of its parameters.
 _prepared: WeakKeyDictionary[_Connection, dict[tuple[str, Any], bytes]] = WeakKeyDictionary()
 _numbers = count()
+
+
+class Pipeline:
+    """Statements under way on a connection in autocommit, each a transaction: nobody waits for one to send the next.
+
+    Nothing else may be asked of the connection until ``receive``. For short answers only: they wait in its socket, and
+    PostgreSQL stops where that is full. https://www.postgresql.org/docs/current/libpq-pipeline-mode.html
+    """
+
+    def __init__(self, connection: _Connection) -> None:
+        self._connection, self._server = connection, connection.pgconn
+        self._sent: list[tuple[AnyTransformer, tuple[str, Any]]] = []
+        self._answers = select.poll()
+        self._answers.register(self._server.socket, select.POLLIN)
+
+    def __len__(self) -> int:
+        return len(self._sent)
+
+    def send(self, statement: str, values: Mapping[str, Any] | Sequence[Any]) -> None:
+        """Send a statement, with values as ``rows_of_prepared`` takes them. Raises psycopg's errors."""
+        parsed, transformer = _statement(statement), Transformer(_Context(self._connection))
+        parameters = cast("Sequence[bytes]", transformer.dump_sequence(parsed.in_order(values), parsed.formats))
+        names = _prepared.setdefault(self._connection, {})
+        key = statement, transformer.types
+        if not self._sent:
+            self._server.enter_pipeline_mode()
+        if key not in names:
+            names[key] = b"hot_%d" % next(_numbers)
+            self._server.send_prepare(names[key], parsed.text, transformer.types)
+        self._server.send_query_prepared(names[key], parameters, transformer.formats)
+        self._sent.append((transformer, key))
+        self._server.pipeline_sync()
+
+    def receive(self) -> list[list[tuple[Any, ...]]]:
+        """Wait until all is done: the rows that each statement gave.
+
+        Raises the error of the first that failed, once the others are done, and psycopg's ``OperationalError`` where
+        the connection is lost.
+        """
+        sent, self._sent = self._sent, []
+        found: list[list[tuple[Any, ...]]] = []
+        failed: psycopg.Error | None = None
+        for transformer, key in sent:
+            try:
+                found.append(self._rows_of_next(transformer))
+            except psycopg.Error as error:
+                # As in `rows_of_prepared`: it may have been prepared for tables that were changed since.
+                _prepared[self._connection].pop(key, None)
+                if self._server.status == pq.ConnStatus.BAD:
+                    raise
+                failed = failed or error
+        if sent:
+            self._server.exit_pipeline_mode()
+        if failed is not None:
+            raise failed
+        return found
+
+    def _rows_of_next(self, transformer: AnyTransformer) -> list[tuple[Any, ...]]:
+        """The rows of the statement that comes next, with all that its answer consists of taken away."""
+        rows: list[tuple[Any, ...]] = []
+        failed: PGresult | None = None
+        while (result := self._next_result()) is None or result.status != pq.ExecStatus.PIPELINE_SYNC:
+            if result is None:  # the end of one of its results, unless the connection is lost
+                if self._server.status == pq.ConnStatus.BAD:
+                    raise psycopg.OperationalError(self._server.get_error_message())
+            elif result.status == pq.ExecStatus.TUPLES_OK:
+                transformer.set_pgresult(result)
+                rows = transformer.load_rows(0, result.ntuples, tuple)
+            elif result.status != pq.ExecStatus.COMMAND_OK:
+                failed = failed or result
+        if failed is not None:
+            _checked(self._connection, failed)
+        return rows
+
+    def _next_result(self) -> PGresult | None:
+        while self._server.is_busy():
+            self._answers.poll()
+            self._server.consume_input()
+        return self._server.get_result()
 
 
 def rows_of_prepared(

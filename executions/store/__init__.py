@@ -12,7 +12,8 @@ from executions.store.byhand import cancel, cancel_orphans, fail, give_files, no
 from executions.store.neighbours import wake_parked
 from executions.store.reading import load, seconds_to_next, take
 from executions.store.rows import Loaded
-from executions.store.saving import Stale, save, save_together, shown_inputs
+from executions.store.saves import Saves
+from executions.store.saving import Stale, save, shown_inputs
 from executions.store.steps import (
     EndOfTry,
     FilesMissing,
@@ -28,6 +29,7 @@ __all__ = [
     "FilesMissing",
     "Loaded",
     "ReadFirst",
+    "Saves",
     "Stale",
     "advance",
     "cancel",
@@ -41,7 +43,6 @@ __all__ = [
     "note_progress",
     "renew_leases",
     "save",
-    "save_together",
     "seconds_to_next",
     "settle",
     "shown_inputs",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -33,14 +33,19 @@ class Stale(Exception):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Step:
-    """What a step has to write: when a worker should look again, what is logged, and which events webhooks want."""
+class Step:
+    """What a step has to write: when a worker should look again, what is logged, and which events webhooks want.
+
+    It ``follows`` a save of the same execution, right before it in the same session, of which nobody knows yet whether
+    it held.
+    """
 
     loaded: Loaded
     due: datetime | None
     events: Sequence[Logged]
     wanted: Sequence[Logged]
     held: bool
+    follows: bool = False
 
     @property
     def concerns_others(self) -> bool:
@@ -56,57 +61,38 @@ def save(loaded: Loaded, *, wake_at: datetime | None = None, held: bool = False)
     ``wake_at`` is when a worker should look again besides what follows from the run itself. ``held``: the caller goes
     on with it at once, and others need to look only if it dies.
     """
-    if _save_all([_step_of(loaded, wake_at=wake_at, held=held)]):
+    step = step_of(loaded, wake_at=wake_at, held=held)
+    if step.concerns_others:
+        write_alone(step)
+    elif write([step]):
         raise Stale(loaded.row.id)
+    settled(step)
 
 
-def save_together(several: Sequence[tuple[Loaded, bool]]) -> list[Loaded]:
-    """Save several executions, each with whether it is ``held``, in one transaction where only they are concerned.
-
-    Returns those that somebody else changed since they were read: nothing was written of them.
-    """
-    stale = _save_all([_step_of(loaded, held=held) for loaded, held in several])
-    return [step.loaded for step in stale]
-
-
-def _save_all(steps: Sequence[_Step]) -> list[_Step]:
-    """Write the steps with what they mean for others; returns those that are stale."""
-    stale = _write([step for step in steps if not step.concerns_others])
-    for step in steps:
-        try:
-            if step.concerns_others:
-                with writing():
-                    _write_all(step)
-        except Stale:
-            stale.append(step)
-    for step in steps:
-        if step not in stale:
-            _settled(step)
-    return stale
-
-
-def _step_of(loaded: Loaded, *, wake_at: datetime | None = None, held: bool = False) -> _Step:
+def step_of(loaded: Loaded, *, wake_at: datetime | None = None, held: bool = False, follows: bool = False) -> Step:
+    """What is to be written of an execution, as ``save`` takes it."""
     due = None if loaded.is_parked else next_look(loaded.run, also=wake_at, held=held)
     _take_over(loaded)
     events = _events(loaded)
-    return _Step(loaded, due, events, webhooks.wanted_of(loaded.row, events), held)
+    return Step(loaded, due, events, webhooks.wanted_of(loaded.row, events), held, follows)
 
 
-def _write_all(step: _Step) -> None:
-    """Write a step with what it means for others, in the caller's transaction. Raises ``Stale``."""
+def write_alone(step: Step) -> None:
+    """Write a step with what it means for others, in one transaction. Raises ``Stale``; then nothing was written."""
     loaded = step.loaded
-    tries = _ended_tries(loaded)
-    if _write([step]):
-        raise Stale(loaded.row.id)
-    _store_tries(loaded, tries)
-    for child in loaded.children:
-        accepting.create(child)
-    webhooks.queue_deliveries(loaded.row, loaded.run, step.wanted, loaded.hidden.told())
-    if loaded.run.status.ended:
-        neighbours.tell_of_end(loaded.row, loaded.run.now)
+    with writing():
+        tries = _ended_tries(loaded)
+        if write([step]):
+            raise Stale(loaded.row.id)
+        _store_tries(loaded, tries)
+        for child in loaded.children:
+            accepting.create(child)
+        webhooks.queue_deliveries(loaded.row, loaded.run, step.wanted, loaded.hidden.told())
+        if loaded.run.status.ended:
+            neighbours.tell_of_end(loaded.row, loaded.run.now)
 
 
-def _settled(step: _Step) -> None:
+def settled(step: Step) -> None:
     """What the step changed is in the database now."""
     loaded = step.loaded
     loaded.row.sequence += len(step.events)
@@ -173,7 +159,7 @@ def _told(data: Mapping[str, Any], redactor: Redactor) -> dict[str, Any]:
     return dict(data) | {name: mask(data[name]) for name, mask in masked.items() if name in data}
 
 
-def _write(steps: Sequence[_Step]) -> list[_Step]:
+def write(steps: Sequence[Step]) -> list[Step]:
     """Write the steps themselves: one statement on PostgreSQL. Returns those that are stale."""
     if not steps:
         return []
@@ -181,28 +167,38 @@ def _write(steps: Sequence[_Step]) -> list[_Step]:
         with writing():
             stale = [step for step in steps if not _write_sqlite(step)]
     else:
-        stale = _write_postgresql(steps)
-    if not queue.notifies():
-        for step in steps:
-            if step not in stale and _rings(step):
-                queue.ring(step.loaded.row.id)
+        stale = stale_of(steps, rows_of(statements.SAVE_POSTGRESQL, values_of(steps)))
+    ring(step for step in steps if step not in stale)
     return stale
 
 
-def _write_postgresql(steps: Sequence[_Step]) -> list[_Step]:
-    values = {
+def values_of(steps: Sequence[Step]) -> dict[str, str]:
+    """What ``SAVE_POSTGRESQL`` takes of the steps."""
+    return {
         "steps": dump_json([_changes(step) | {"channels": _channels(step)} for step in steps]),
         "runs": dump_json([record for step in steps for record in _runs(step)]),
         "events": dump_json([record for step in steps for record in _log(step)]),
     }
-    saved = dict(row[:2] for row in rows_of(statements.SAVE_POSTGRESQL, values))
+
+
+def stale_of(steps: Sequence[Step], rows: Sequence[tuple[Any, ...]]) -> list[Step]:
+    """The steps that were not written, by what ``SAVE_POSTGRESQL`` answered; the others know what time it is."""
+    saved = dict(row[:2] for row in rows)
     for step in steps:
         if (at := saved.get(step.loaded.row.id)) is not None:
             step.loaded.clock = Clock(at)
     return [step for step in steps if step.loaded.row.id not in saved]
 
 
-def _write_sqlite(step: _Step) -> bool:
+def ring(steps: Iterable[Step]) -> None:
+    """Tell the workers of steps that were written, where the statement that wrote them could not."""
+    if not queue.notifies():
+        for step in steps:
+            if _rings(step):
+                queue.ring(step.loaded.row.id)
+
+
+def _write_sqlite(step: Step) -> bool:
     with connection.wrap_database_errors:
         database = connection.connection
         if database.execute(statements.SAVE_SQLITE, _changes(step)).rowcount != 1:
@@ -212,31 +208,31 @@ def _write_sqlite(step: _Step) -> bool:
         return True
 
 
-def _channels(step: _Step) -> list[str]:
+def _channels(step: Step) -> list[str]:
     return queue.channels(work=_rings(step), ended=step.loaded.run.status.ended)
 
 
-def _rings(step: _Step) -> bool:
+def _rings(step: Step) -> bool:
     """Whether workers should look soon."""
     return step.due is not None and step.due < step.loaded.run.now + _SOON
 
 
-def _changes(step: _Step) -> dict[str, Any]:
+def _changes(step: Step) -> dict[str, Any]:
     row = step.loaded.row
     return {
         "id": row.id, "revision": row.revision, "status": row.status, "sequence": row.sequence + len(step.events),
         "wake_at": stamp(step.due), "started_at": stamp(row.started_at), "completed_at": stamp(row.completed_at),
         "error": _json(row.error), "outputs": _json(row.outputs), "stored": dump_json(row.stored),
-        "ended": step.loaded.run.status.ended, "held": step.held,
+        "ended": step.loaded.run.status.ended, "held": step.held, "follows": step.follows,
     }  # fmt: skip
 
 
-def _runs(step: _Step) -> list[dict[str, Any]]:
+def _runs(step: Step) -> list[dict[str, Any]]:
     loaded = step.loaded
     return [_record(loaded, name) | {"execution_id": loaded.row.id} for name in loaded.run.changed]
 
 
-def _log(step: _Step) -> list[dict[str, Any]]:
+def _log(step: Step) -> list[dict[str, Any]]:
     return [
         {"execution_id": step.loaded.row.id, "sequence": event.sequence, "type": event.type, "task": event.task,
          "attempt": event.attempt, "at": stamp(event.at), "data": dump_json(event.data)}

@@ -70,7 +70,7 @@ _ON_CONFLICT = f"ON CONFLICT (execution_id, name) DO UPDATE SET {_UPDATES}"
 _STEP_TYPES = {
     "id": "text", "revision": "int", "status": "text", "sequence": "int", "wake_at": "timestamptz",
     "started_at": "timestamptz", "completed_at": "timestamptz", "error": "text", "outputs": "text", "stored": "text",
-    "ended": "bool", "held": "bool",
+    "ended": "bool", "held": "bool", "follows": "bool",
 }  # fmt: skip
 _CHANGES = (
     "status = {0}status, sequence = {0}sequence, revision = {1}revision + 1, takes = 0, wake_at = {2}, "
@@ -82,13 +82,18 @@ _WAKE_AT = (
     "CASE WHEN step.held AND e.wake_at BETWEEN step.wake_at - interval '8 seconds' AND step.wake_at "
     "THEN e.wake_at ELSE step.wake_at END"
 )
+#: What the session's last save wrote. One that was sent after another without knowing what became of it (``follows``)
+#: holds only if that one did: a revision alone could have been reached by somebody else's change.
+_LAST = "dataflow.saved"
+_FOLLOWS = f"step.id || '@' || step.revision = ANY (string_to_array(current_setting('{_LAST}', true), ' '))"
 #: Steps of several executions; those that somebody else changed meanwhile are left out of the answer.
 SAVE_POSTGRESQL = f"""
 WITH step AS MATERIALIZED (
   SELECT * FROM json_to_recordset(%(steps)s::json) AS s ({_records(_STEP_TYPES)}, channels text[])
 ), saved AS (
   UPDATE executions_execution AS e SET {_CHANGES.format("step.", "e.", _WAKE_AT)}
-  FROM step WHERE e.id = step.id AND e.revision = step.revision RETURNING e.id
+  FROM step WHERE e.id = step.id AND e.revision = step.revision AND (NOT step.follows OR {_FOLLOWS})
+  RETURNING e.id, e.revision
 ), runs AS (
   {_UPSERT_RUNS}
   SELECT r.* FROM saved JOIN json_to_recordset(%(runs)s::json) AS r (execution_id text, {_records(_TASK_TYPES)})
@@ -101,7 +106,9 @@ WITH step AS MATERIALIZED (
 ), told AS (
   SELECT pg_notify(channel, step.id)::text AS x FROM saved JOIN step USING (id), unnest(step.channels) AS channel
 )
-SELECT id, clock_timestamp(), (SELECT count(x) FROM told) FROM saved
+SELECT id, clock_timestamp(), (SELECT count(x) FROM told),
+  (SELECT set_config('{_LAST}', string_agg(id || '@' || revision, ' '), false) FROM saved)
+FROM saved
 """  # noqa: S608 - made of constants only
 SAVE_SQLITE = f"""
 UPDATE executions_execution SET {_CHANGES.format(":", "", ":wake_at")} WHERE id = :id AND revision = :revision

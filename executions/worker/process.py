@@ -90,13 +90,13 @@ class WorkerProcess:
             if more is None:
                 break
             if len(self._together):
-                self._step_together()
+                self._let_members(self._together.step)
                 rang = self._guarded_call(partial(bell.wait, 0.0))  # it hears for the deliveries too
                 look = more or bool(rang)
             elif not more:
                 self._wait_at(bell, store.seconds_to_next)
                 look = True
-        self._carry(self._together.leave())
+        self._let_members(self._together.leave)
 
     def _take(self, bell: queue.Doorbell) -> bool | None:
         """Take what is due; whether there may be more of it. ``None``: this process is to end."""
@@ -106,6 +106,7 @@ class WorkerProcess:
                 return None
             self._guarded_call(partial(bell.wait, 0.0))  # it hears for the deliveries too
             return True
+        self._let_members(self._together.receive)
         wanted = 1 + self._more_slots(TAKEN_AT_ONCE - 1)
         taken = self._guarded_take(partial(_take, wanted))
         self._give_back(wanted - len(taken))
@@ -115,9 +116,10 @@ class WorkerProcess:
             self._carry([leaving] if leaving is not None else [])
         return len(taken) == wanted
 
-    def _step_together(self) -> None:
+    def _let_members(self, act: Callable[[], list[Leaving]]) -> None:
+        """Let those that go on together do something; whoever is done gives a thread back, whoever leaves has one."""
         members = len(self._together)
-        leaving = self._together.step()
+        leaving = act()
         self._give_back(members - len(self._together) - len(leaving))
         self._carry(leaving)
 

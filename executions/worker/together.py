@@ -1,7 +1,8 @@
 """Takes executions on whose tasks are quick, in step with each other: one write brings a step of each of them.
 
-Most of what a quick step costs is the way to the database and the commit. Under load they are shared; one execution
-alone pays what it would pay anyway, and needs no thread.
+Most of what a quick step costs is the way to the database and the commit. Under load they are shared, and nobody waits
+for them: a quick task touches nothing, so the next one is run while the commit of the last one is under way. The writes
+keep their order, and each holds only if those before it did: what a crash cuts off is run again.
 """
 
 from __future__ import annotations
@@ -59,9 +60,12 @@ class Together:
     def __init__(self, worker: str, *, run: Callable[[Claim], Outcome]) -> None:
         self._worker, self._run = worker, run
         self._members: list[store.Loaded] = []
+        self._saves = store.Saves()
+        #: Those whose last step is under way.
+        self._done: list[store.Loaded] = []
 
     def __len__(self) -> int:
-        return len(self._members)
+        return len(self._members) + len(self._done)
 
     def join(self, loaded: store.Loaded) -> Leaving | None:
         """Take in an execution that was just taken. One that is none of these is given back.
@@ -86,11 +90,33 @@ class Together:
     def leave(self) -> list[Leaving]:
         """Let all go on in threads."""
         members, self._members = self._members, []
-        return [Leaving(loaded.row.id, loaded) for loaded in members]
+        return self._received([Leaving(loaded.row.id, loaded) for loaded in members])
+
+    def receive(self) -> list[Leaving]:
+        """Wait until all that was sent is written: before anything else is asked of the database."""
+        return self._received([])
 
     def step(self) -> list[Leaving]:
-        """Take each a step on and write that. Those that have ended, or wait, are done; those given back are not."""
+        """Take each a step on and send that. Those that have ended, or wait, are done; those given back are not."""
         members, self._members = self._members, []
+        stepped, leaving = self._run_each(members)
+        for one in stepped:
+            one.loaded.row.takes = 0
+            if one.leaves:
+                leaving.append(Leaving(one.loaded.row.id, one.loaded))
+            else:
+                (self._members if one.stays else self._done).append(one.loaded)
+        try:
+            failpoint("step.before_write")
+            goes_on = self._saves.send([(one.loaded, one.is_held) for one in stepped])
+        except Exception:  # see `_lost`
+            logger.exception("A step could not be sent.")
+            return self._lost(leaving)
+        # Whoever leaves is changed by others from now on.
+        return [] if goes_on and self._members and not leaving else self._received(leaving)
+
+    def _run_each(self, members: list[store.Loaded]) -> tuple[list[_Stepped], list[Leaving]]:
+        """Run the next task of each: those with a step to be written, and those that go on in a thread without."""
         end = time.monotonic() + STEP_SECONDS
         leaving: list[Leaving] = []
         stepped: list[_Stepped] = []
@@ -105,7 +131,7 @@ class Together:
                     leaving.append(Leaving(loaded.row.id, loaded))
                 else:
                     stepped.append(done)
-        return leaving + self._write(stepped)
+        return stepped, leaving
 
     def _run_next(self, loaded: store.Loaded) -> _Stepped | None:
         """Run the next task; ``None`` where the execution goes on in a thread, which writes this too."""
@@ -126,21 +152,22 @@ class Together:
             raise _TakesLong
         return outcome
 
-    def _write(self, stepped: list[_Stepped]) -> list[Leaving]:
-        """Write the steps; those that could not be, or that somebody else changed, are to be read again."""
+    def _received(self, leaving: list[Leaving]) -> list[Leaving]:
+        """``leaving`` once all is written, and whom somebody else changed meanwhile, who is to be read again."""
         try:
-            failpoint("step.before_write")
-            stale = {loaded.row.id for loaded in store.save_together([(one.loaded, one.is_held) for one in stepped])}
+            stale = dict.fromkeys(loaded.row.id for loaded in self._saves.receive())
             failpoint("step.after_write")
-        except Exception:  # the database is away, or one of them cannot be written: each finds out by itself
-            logger.exception("%d executions could not be written together.", len(stepped))
-            drop_connection()
-            return [Leaving(one.loaded.row.id) for one in stepped]
-        written = [one for one in stepped if one.loaded.row.id not in stale]
-        for one in written:
-            one.loaded.row.takes = 0
-        self._members += [one.loaded for one in written if one.stays]
-        return [
-            *(Leaving(execution_id) for execution_id in stale),
-            *(Leaving(one.loaded.row.id, one.loaded) for one in written if one.leaves),
-        ]
+        except Exception:  # see `_lost`
+            logger.exception("Steps could not be written together.")
+            return self._lost(leaving)
+        self._done.clear()
+        self._members = [loaded for loaded in self._members if loaded.row.id not in stale]
+        known = [one for one in leaving if one.id not in stale]
+        return [*(Leaving(execution_id) for execution_id in stale), *known]
+
+    def _lost(self, leaving: list[Leaving]) -> list[Leaving]:
+        """The database is away, or one of them cannot be written: each finds out by itself what was written."""
+        gone = [one.id for one in leaving] + [loaded.row.id for loaded in (*self._members, *self._done)]
+        self._members, self._done, self._saves = [], [], store.Saves()
+        drop_connection()
+        return [Leaving(execution_id) for execution_id in gone]

@@ -6,10 +6,12 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
+import psycopg
 import pytest
 from django.db import DatabaseError, NotSupportedError, OperationalError, connection, connections, transaction
 
 from executions.database import rows_of
+from executions.prepared import Pipeline
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -78,15 +80,74 @@ def test_a_changed_table_is_read_at_the_second_try() -> None:
     assert rows_of("SELECT * FROM prepared_try") == [(1, 2)]
 
 
-def test_a_lost_connection_says_so() -> None:
-    ((own,),) = rows_of("SELECT pg_backend_pid()")
+def terminate(server: int) -> None:
     other = connections.create_connection("default")
     try:
         with other.cursor() as cursor:
-            cursor.execute("SELECT pg_terminate_backend(%s, 5000)", [own])
+            cursor.execute("SELECT pg_terminate_backend(%s, 5000)", [server])
     finally:
         other.close()
+
+
+def test_a_lost_connection_says_so() -> None:
+    ((own,),) = rows_of("SELECT pg_backend_pid()")
+    terminate(own)
     with pytest.raises(OperationalError):
         rows_of("SELECT 1")
     connection.close()
     assert rows_of("SELECT 1") == [(1,)]
+
+
+@pytest.fixture
+def pipeline() -> Pipeline:
+    connection.ensure_connection()
+    return Pipeline(connection.connection)
+
+
+INSERT = "INSERT INTO prepared_try VALUES (%s) RETURNING number"
+
+
+def test_several_are_under_way_and_answered_in_their_order(pipeline: Pipeline) -> None:
+    for number in range(3):
+        pipeline.send(INSERT, [number])
+        pipeline.send("SELECT %(a)s::text || 'x'", {"a": str(number)})
+    assert len(pipeline) == 6
+    assert pipeline.receive() == [[(0,)], [("0x",)], [(1,)], [("1x",)], [(2,)], [("2x",)]]
+    assert (len(pipeline), pipeline.receive()) == (0, [])
+    assert rows_of("SELECT count(DISTINCT xmin::text) FROM prepared_try") == [(3,)]
+    pipeline.send(INSERT, [4])
+    assert pipeline.receive() == [[(4,)]]
+
+
+def test_one_that_fails_takes_no_other_with_it(pipeline: Pipeline) -> None:
+    wrong = "SELECT 1 / %s::int"
+    pipeline.send(INSERT, [1])
+    for number in (0, 0):
+        pipeline.send(wrong, [number])
+    pipeline.send("SELECT nothing", ())
+    pipeline.send(INSERT, [2])
+    with pytest.raises(psycopg.errors.DivisionByZero):
+        pipeline.receive()
+    assert rows_of("SELECT number FROM prepared_try ORDER BY 1") == [(1,), (2,)]
+    pipeline.send(wrong, [1])
+    assert pipeline.receive() == [[(1,)]]
+
+
+def test_a_connection_lost_under_way_says_so(pipeline: Pipeline) -> None:
+    ((own,),) = rows_of("SELECT pg_backend_pid()")
+    pipeline.send(INSERT, [1])
+    pipeline.send("SELECT pg_sleep(%s)", [30])
+    terminate(own)
+    with pytest.raises(psycopg.OperationalError):
+        pipeline.receive()
+    connection.close()
+    assert rows_of("SELECT 1") == [(1,)]
+
+
+def test_a_connection_closed_under_way_says_so(pipeline: Pipeline) -> None:
+    pipeline.send(INSERT, [1])
+    connection.close()
+    with pytest.raises(psycopg.OperationalError):
+        pipeline.receive()
+    with pytest.raises(psycopg.OperationalError):
+        pipeline.send(INSERT, [1])

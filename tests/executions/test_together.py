@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
+from itertools import pairwise
+from threading import Event
 from typing import Any
 
 import pytest
-from django.db import OperationalError
+from django.db import OperationalError, connection
+from django.db.models import F
 
 from dataflow.lib.errors import TaskError
-from executions import files, store
+from executions import database, files, store
 from executions.engine.outcomes import Completed, Failed, Outcome
 from executions.engine.planner import Claim
 from executions.models import Execution
-from executions.store import saving
+from executions.store import saves, saving
 from executions.worker.carrier import Carrier
 from executions.worker.node import Node
 from executions.worker.together import Leaving, Together
 from tests.carrier_driver import Tries, alone, ask, ended, go_on
 from tests.executions_driver import age_due_times, age_wake, echo, event_types, failed, started, task
+from tests.plugins.stack import wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 TEXT = [{"name": "text", "type": "text", "value": "{{tasks.b.outputs.text}}"}]
@@ -49,11 +56,24 @@ def joined(tries: Tries, executions: list[Execution]) -> Together:
     return together
 
 
+def step(together: Together) -> list[Leaving]:
+    """A step of each, written."""
+    return together.step() + together.receive()
+
+
 def finish(together: Together) -> list[Leaving]:
     leaving = []
     while len(together):
         leaving += together.step()
     return leaving
+
+
+def elsewhere(call: Callable[[], Any]) -> Any:
+    """What ``call`` gives by a connection of its own, as another process has."""
+    with ThreadPoolExecutor(1) as others:
+        done = others.submit(call)
+        others.submit(lambda: connection.close()).result()  # noqa: PLW0108 - the thread's own one
+    return done.result()
 
 
 def go_on_alone(tries: Tries, leaving: list[Leaving]) -> None:
@@ -64,13 +84,16 @@ def go_on_alone(tries: Tries, leaving: list[Leaving]) -> None:
 def writes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many executions each write brought a step of, from now on."""
     found: list[int] = []
-    write = saving._write
 
-    def counted(steps: Any) -> Any:
-        found.append(len(steps))
-        return write(steps)
+    def counted(write: Callable[..., Any], at: int) -> Callable[..., Any]:
+        def call(*given: Any) -> Any:
+            found.append(len(given[at]))
+            return write(*given)
 
-    monkeypatch.setattr(saving, "_write", counted)
+        return call
+
+    monkeypatch.setattr(saving, "write", counted(saving.write, 0))
+    monkeypatch.setattr(saves.Saves, "_send", counted(saves.Saves._send, 1))
     return found
 
 
@@ -88,23 +111,83 @@ def test_a_step_of_each_is_one_write(monkeypatch: pytest.MonkeyPatch) -> None:
         ]  # fmt: skip
 
 
-def test_each_step_is_in_the_database_before_the_next_one() -> None:
+def test_each_step_is_a_commit_of_its_own() -> None:
+    if connection.vendor == "sqlite":
+        pytest.skip("SQLite does not tell which transaction wrote a row")
     (execution,) = several(1)
-    seen: list[str | None] = []
+    assert finish(joined(Tries(said), [execution])) == []
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT DISTINCT xmin::text::int FROM executions_taskrun ORDER BY 1")
+        of_runs = [row[0] for row in cursor.fetchall()]
+        cursor.execute("SELECT xmin::text::int FROM executions_execution")
+        assert len(of_runs) == 2
+        assert cursor.fetchone()[0] == of_runs[-1]
 
-    def answer(claim: Claim) -> Outcome:
-        row = Execution.objects.get(pk=execution.pk).task_runs.filter(name="a").first()
-        seen.append(None if row is None else row.status)
-        return said(claim)
 
-    finish(joined(Tries(answer), [execution]))
-    assert seen == [None, "COMPLETED"]
+@contextmanager
+def locked(execution: Execution) -> Iterator[None]:
+    """Another process has the execution's row: who writes to it waits."""
+    taken, free = Event(), Event()
+
+    def hold() -> None:
+        with database.writing():
+            assert store.load(execution.pk) is not None
+            taken.set()
+            assert free.wait(30)
+        connection.close()
+
+    with ThreadPoolExecutor(1) as others:
+        held = others.submit(hold)
+        assert taken.wait(30)
+        try:
+            yield
+        finally:
+            free.set()
+            held.result()
+
+
+def test_nobody_waits_for_a_write_to_run_the_next_task() -> None:
+    if connection.vendor == "sqlite":
+        pytest.skip("SQLite writes within the call")
+    (execution,) = several(1)
+    tries = Tries(said)
+    together = joined(tries, [execution])
+    with locked(execution):
+        assert together.step() == []
+        assert len(together) == 1
+        assert tries.ran == [("a", 1)]
+        with pytest.MonkeyPatch.context() as patched:  # what follows the last one waits
+            patched.setattr(together, "_received", lambda leaving: leaving)
+            assert together.step() == []
+        assert tries.ran == [("a", 1), ("b", 1)]
+        assert elsewhere(partial(event_types, execution)) == ["execution.created"]
+        assert len(together) == 1
+    assert together.receive() == []
+    assert len(together) == 0
+    assert ended(execution) == ("COMPLETED", {"text": "hello"})
+
+
+def test_a_long_sequence_waits_now_and_then() -> None:
+    """What is under way is bounded: it is what a crash cuts off."""
+    names = [f"t{number}" for number in range(3 * saves.UNDER_WAY)]
+    tasks = [echo(name, f"{{{{tasks.{before}.outputs.text}}}}") for before, name in pairwise(names)]
+    (execution,) = several(1, echo(names[0], "x"), *tasks, outputs=[])
+    together = joined(Tries(said), [execution])
+    most = 0
+    while len(together):
+        assert together.step() == []
+        most = max(most, len(together._saves._sent))
+    assert most == (0 if connection.vendor == "sqlite" else saves.UNDER_WAY - 1)
+    assert ended(execution)[0] == "COMPLETED"
+    assert elsewhere(lambda: [event.sequence for event in execution.events.order_by("sequence")]) == [
+        *range(1, 2 * len(names) + 4)
+    ]
 
 
 def test_they_join_and_end_at_different_times(monkeypatch: pytest.MonkeyPatch) -> None:
     tries = Tries(said)
     together = joined(tries, several(2))
-    together.step()
+    step(together)
     (late,) = several(1)
     (taken,) = store.take(1)
     assert together.join(taken) is None
@@ -119,12 +202,74 @@ def test_one_that_was_cancelled_meanwhile_is_left_and_the_others_go_on() -> None
     tries = Tries(said)
     together = joined(tries, executions)
     together.step()
-    store.cancel(executions[1].pk, reason="enough", by="ann")
+    elsewhere(partial(wait_until, executions[1].task_runs.exists, timeout=30, what="the first step"))
+    elsewhere(lambda: store.cancel(executions[1].pk, reason="enough", by="ann"))
     leaving = finish(together)
     assert leaving == [Leaving(executions[1].pk)]
     go_on_alone(tries, leaving)
     assert [ended(one)[0] for one in executions] == ["COMPLETED", "CANCELLED", "COMPLETED"]
-    assert event_types(executions[1]).count("execution.cancelled") == 1
+    assert event_types(executions[1])[-2:] == ["task.cancelled b", "execution.cancelled"]
+
+
+def test_several_steps_of_one_that_was_changed_are_all_for_nothing() -> None:
+    (execution,) = several(1)
+    tries = Tries(said)
+    together = joined(tries, [execution])
+    elsewhere(lambda: store.cancel(execution.pk, reason="enough", by="ann"))
+    assert finish(together) == [Leaving(execution.pk)]
+    assert event_types(execution)[1:] == ["task.cancelled a", "task.cancelled b", "execution.cancelled"]
+
+
+def test_what_follows_a_step_that_did_not_hold_does_not_either() -> None:
+    """Somebody else's change makes the very revision that the second step names."""
+    if connection.vendor == "sqlite":
+        pytest.skip("SQLite knows of each step at once whether it held")
+    (execution,) = several(1, echo("a", "x"), echo("b", "y"), echo("c", "z"), outputs=[])
+    tries = Tries(said)
+    together = joined(tries, [execution])
+    elsewhere(lambda: Execution.objects.filter(pk=execution.pk).update(revision=F("revision") + 1))
+    assert together.step() == []
+    assert together.step() == []
+    assert together.receive() == [Leaving(execution.pk)]
+    assert event_types(execution) == ["execution.created"]
+    go_on_alone(tries, [Leaving(execution.pk)])
+    assert ended(execution)[0] == "COMPLETED"
+    assert tries.ran == [("a", 1), ("b", 1), ("a", 1), ("b", 1), ("c", 1)]
+
+
+def test_a_connection_lost_with_writes_under_way_loses_and_doubles_nothing() -> None:
+    """Of what was sent the first part is committed, or all, or nothing: whatever it is, they go on from there."""
+    if connection.vendor == "sqlite":
+        pytest.skip("SQLite has no connection to lose")
+    executions = several(3)
+    tries = Tries(said)
+    together = joined(tries, executions)
+    with locked(executions[1]):
+        assert together.step() == []
+        server = connection.connection.info.backend_pid
+        elsewhere(lambda: connection.cursor().execute("SELECT pg_terminate_backend(%s)", [server]))
+        leaving = finish(together)
+    assert leaving == [Leaving(one.pk) for one in executions]
+    assert len(together) == 0
+    go_on_alone(tries, leaving)
+    for execution in executions:
+        assert ended(execution)[0] == "COMPLETED"
+        assert event_types(execution).count("task.completed a") == 1
+    assert len(tries.ran) == 3 * (1 + 1 + 2)  # `a`, and `b` for nothing; then both again
+
+
+def test_a_write_that_cannot_be_is_the_trouble_of_each() -> None:
+    if connection.vendor == "sqlite":
+        pytest.skip("SQLite's numbers have room for it")
+    executions = several(2)
+    tries = Tries(said)
+    together = joined(tries, executions)
+    together._members[0].row.sequence = 2**40  # PostgreSQL's number is too small for it
+    leaving = finish(together)
+    assert leaving == [Leaving(one.pk) for one in executions]
+    go_on_alone(tries, leaving)
+    assert [ended(one)[0] for one in executions] == ["COMPLETED"] * 2
+    assert [event_types(one).count("task.completed a") for one in executions] == [1, 1]
 
 
 def test_a_lost_answer_loses_and_doubles_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -132,15 +277,15 @@ def test_a_lost_answer_loses_and_doubles_nothing(monkeypatch: pytest.MonkeyPatch
     executions = several(3)
     tries = Tries(said)
     together = joined(tries, executions)
-    save = store.save_together
+    receive = store.Saves.receive
 
-    def save_and_lose(*given: Any) -> None:
-        save(*given)
+    def receive_and_lose(saving: store.Saves) -> None:
+        receive(saving)
         raise OperationalError("server closed the connection unexpectedly")
 
     with monkeypatch.context() as patched:
-        patched.setattr(store, "save_together", save_and_lose)
-        leaving = together.step()
+        patched.setattr(store.Saves, "receive", receive_and_lose)
+        leaving = step(together)
     assert leaving == [Leaving(one.pk) for one in executions]
     assert len(together) == 0
     go_on_alone(tries, leaving)
@@ -362,7 +507,7 @@ def test_who_waits_after_a_step_is_done_with() -> None:
     (execution,) = several(1, echo("a", "x", retry={"attempts": 2, "delay": 60, "jitter": 0}), outputs=[])
     tries = Tries(lambda _claim: Failed(error=TaskError("communication", "no", retryable=True)))
     together = joined(tries, [execution])
-    assert together.step() == []
+    assert step(together) == []
     assert len(together) == 0
     row = Execution.objects.get(pk=execution.pk)
     assert row.wake_at is not None
