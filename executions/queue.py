@@ -173,6 +173,8 @@ class Doorbell:
 
     def __init__(self, queue_name: str | None = None) -> None:
         self._broker: Broker = get_broker(queue_name)
+        #: Whether all workers hear each ring; other brokers tell one of them.
+        self.is_for_all = isinstance(self._broker, Bell)
 
     def wait(self, seconds: float) -> bool:
         """Wait until the bell rings, for at most ``seconds``; whether it rang.

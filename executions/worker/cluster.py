@@ -23,6 +23,7 @@ from django.conf import settings
 from django.db import connections
 
 from executions.worker.process import GRACE_SECONDS, LET_GO_SECONDS, WorkerProcess
+from executions.worker.turns import Turn, Turns
 from tasks_lib import registry
 
 logger = logging.getLogger(__name__)
@@ -45,6 +46,7 @@ class Cluster:
         self._started = [0.0] * processes
         #: When each process last looked for work, by the steady clock that all share.
         self._beats = [_context().Value("d", 0.0, lock=False) for _ in range(processes)]
+        self._turns = Turns(processes)
         self._threads = threads
         self._stop = threading.Event()
 
@@ -85,7 +87,7 @@ class Cluster:
         connections.close_all()  # a connection does not survive a fork
         beat = self._beats[place]
         beat.value = time.monotonic()
-        arguments = (self._threads, place == 0, os.getpid(), beat)
+        arguments = (self._threads, place == 0, os.getpid(), beat, self._turns.turn_of(place))
         process = _context().Process(target=_child, args=arguments, name=f"worker-{place}")
         # A signal that comes right after the fork waits until the child no longer has this process's handlers.
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
@@ -118,7 +120,7 @@ def _context() -> ForkContext:
     return multiprocessing.get_context("fork")
 
 
-def _child(threads: int, sweeps: bool, parent: int, last: Any) -> None:  # noqa: FBT001 - a process's are positional
+def _child(threads: int, sweeps: bool, parent: int, last: Any, turn: Turn) -> None:  # noqa: FBT001 - they are positional
     for number in _SIGNALS:
         signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
@@ -128,7 +130,7 @@ def _child(threads: int, sweeps: bool, parent: int, last: Any) -> None:  # noqa:
     def beat() -> None:
         last.value = time.monotonic()
 
-    WorkerProcess(threads=threads, sweeps=sweeps, beat=beat).run()
+    WorkerProcess(threads=threads, sweeps=sweeps, beat=beat, turn=turn).run()
 
 
 def _die_with(parent: int) -> None:

@@ -23,6 +23,7 @@ from executions.worker.database import drop_connection, pool_connections, releas
 from executions.worker.lanes import Lanes
 from executions.worker.node import Node
 from executions.worker.together import Leaving, Together
+from executions.worker.turns import HEAD_START, Turn, Turns
 
 logger = logging.getLogger(__name__)
 
@@ -44,12 +45,18 @@ ASK_AFTER_SECONDS = 0.25
 
 
 class WorkerProcess:
-    """One worker process. With ``sweeps`` it also runs the sweeper. ``beat`` is told that it takes work."""
+    """One worker process. With ``sweeps`` it also runs the sweeper. ``beat`` is told that it takes work.
 
-    def __init__(self, *, threads: int, sweeps: bool, beat: Callable[[], None] = lambda: None) -> None:
+    ``turn`` is its own among the processes of this machine.
+    """
+
+    def __init__(
+        self, *, threads: int, sweeps: bool, beat: Callable[[], None] = lambda: None, turn: Turn | None = None
+    ) -> None:
         self._threads = threads
         self._sweeps = sweeps
         self._beat = beat
+        self._turn = turn or Turns(1).turn_of(0)
         self._stop = threading.Event()
         self._free = threading.Semaphore(threads)
         self._node = Node(threads=threads)
@@ -108,13 +115,21 @@ class WorkerProcess:
             return True
         self._let_members(self._together.receive)
         wanted = 1 + self._more_slots(TAKEN_AT_ONCE - 1)
-        taken = self._guarded_take(partial(_take, wanted))
+        taken = self._guarded_take(partial(self._look, wanted))
         self._give_back(wanted - len(taken))
         for loaded in taken:
             is_at = self._carrier.is_at(loaded.row.id)
             leaving = Leaving(loaded.row.id, loaded) if is_at else self._together.join(loaded)
             self._carry([leaving] if leaving is not None else [])
         return len(taken) == wanted
+
+    def _look(self, wanted: int) -> list[store.Loaded]:
+        began = time.monotonic()
+        failpoint("take.before")
+        taken = store.take(wanted)
+        failpoint("take.after")
+        self._turn.looked(began, found=len(taken), wanted=wanted)
+        return taken
 
     def _let_members(self, act: Callable[[], list[Leaving]]) -> None:
         """Let those that go on together do something; whoever is done gives a thread back, whoever leaves has one."""
@@ -136,9 +151,20 @@ class WorkerProcess:
         end = time.monotonic() + wait
         while not self._stop.is_set() and (left := end - time.monotonic()) > 0:
             self._beat()
+            if not self._work_in_hand:
+                self._turn.rest()
             if self._guarded_call(partial(bell.wait, min(left, STOP_LOOK_SECONDS))):
                 self._asked = time.monotonic()
-                return
+                if not (bell.is_for_all and self._is_found_by_another()):
+                    return
+
+    def _is_found_by_another(self) -> bool:
+        """Whether another process, which gets a head start, finds what the bell rang for just now."""
+        heard = time.monotonic()
+        if not self._turn.is_anothers(heard):
+            return False
+        self._stop.wait(HEAD_START)
+        return self._turn.was_cleared(heard)
 
     def _take_deliveries(self) -> None:
         """Take webhook deliveries, however busy the executions keep everything else."""
@@ -243,10 +269,3 @@ class WorkerProcess:
     def _idle_within(self, seconds: float) -> bool:
         """Whether all that was taken is done within ``seconds``: tries have ended and what they gave is committed."""
         return not wait(set(self._work_in_hand), timeout=seconds).not_done
-
-
-def _take(wanted: int) -> list[store.Loaded]:
-    failpoint("take.before")
-    taken = store.take(wanted)
-    failpoint("take.after")
-    return taken

@@ -10,6 +10,7 @@ from functools import partial
 import psutil
 import pytest
 
+from executions.queue import LISTEN_SECONDS
 from tests.plugins.stack import tree, wait_until
 from tests.stack_driver import Installation, Started, download, is_running
 from tests.stubs.watched_stub import WatchedStub
@@ -82,6 +83,20 @@ def test_kill_9_of_one_worker_process_after_the_other(fragile: Installation, web
         assert status == "COMPLETED"
         assert lost == attempt - 1
         assert 1 <= counts[path_of(execution, name)] <= attempt
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_an_idle_process_that_hangs_holds_up_nothing(fragile: Installation, place: int) -> None:
+    """Those after it leave it a head start, and no more: they do not wait for their next look without a bell."""
+    wait_until(lambda: len(fragile.worker_pids) == 2, timeout=15, what="both processes are there")
+    workflow = fragile.workflow({"name": "a", "type": "text.static", "inputs": {"text": "x"}})
+    hanging = psutil.Process(fragile.worker_pids[place])
+    hanging.suspend()
+    try:
+        for _ in range(3):
+            assert fragile.end_of(fragile.start(workflow), timeout=LISTEN_SECONDS * 0.8)["status"] == "COMPLETED"
+    finally:
+        hanging.resume()
 
 
 def test_kill_9_of_the_parent_leaves_no_orphans(fragile: Installation) -> None:
