@@ -70,15 +70,15 @@ _numbers = count()
 class Pipeline:
     """Statements under way on a connection in autocommit, each a transaction: nobody waits for one to send the next.
 
-    Nothing else may be asked of the connection until ``receive``. For short answers only: they wait in its socket, and
-    PostgreSQL stops where that is full. https://www.postgresql.org/docs/current/libpq-pipeline-mode.html
+    Nothing else may be asked of the connection until ``receive``. The answers wait in its socket; where that is full,
+    PostgreSQL waits too. https://www.postgresql.org/docs/current/libpq-pipeline-mode.html
     """
 
     def __init__(self, connection: _Connection) -> None:
         self._connection, self._server = connection, connection.pgconn
         self._sent: list[tuple[AnyTransformer, tuple[str, Any]]] = []
-        self._answers = select.poll()
-        self._answers.register(self._server.socket, select.POLLIN)
+        self._poll = select.poll()
+        self._poll.register(self._server.socket)
 
     def __len__(self) -> int:
         return len(self._sent)
@@ -141,7 +141,9 @@ class Pipeline:
 
     def _next_result(self) -> PGresult | None:
         while self._server.is_busy():
-            self._answers.poll()
+            # What did not fit into the socket has to be sent yet: psycopg's connections do not wait for that.
+            self._poll.modify(self._server.socket, select.POLLIN | (select.POLLOUT if self._server.flush() else 0))
+            self._poll.poll()
             self._server.consume_input()
         return self._server.get_result()
 
@@ -150,6 +152,8 @@ def rows_of_prepared(
     connection: _Connection, statement: str, values: Mapping[str, Any] | Sequence[Any]
 ) -> list[tuple[Any, ...]]:
     """The rows that ``statement`` gives, with psycopg's ``%s`` or ``%(name)s`` where ``values`` go."""
+    if connection.pgconn.pipeline_status != pq.PipelineStatus.OFF:
+        raise psycopg.ProgrammingError("A pipeline is under way on this connection.")
     parsed, transformer = _statement(statement), Transformer(_Context(connection))
     # A value may be None, for NULL; the types of `exec_prepared` know nothing of that.
     parameters = cast("Sequence[bytes]", transformer.dump_sequence(parsed.in_order(values), parsed.formats))

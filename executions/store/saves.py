@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 from django.db import connection
 
@@ -18,64 +19,105 @@ UNDER_WAY = 8
 class Saves:
     """Saves one after the other by one thread, outside a transaction; on PostgreSQL they are sent and not waited for.
 
-    Each is a transaction. A step holds only if that before it did. Between ``send`` and ``receive`` nothing else may be
-    asked of the thread's connection. After an error nobody knows what was written.
+    Each is a transaction. A step holds only if that before it did. Whatever else the thread asks of the database waits
+    until what is under way is done. After an error nobody knows what was written.
     """
 
     def __init__(self) -> None:
         self._pipeline: Pipeline | None = None
         self._sent: list[list[Step]] = []
-        self._stale: list[Step] = []
+        self._stale: dict[str, Loaded] = {}
+        self._failed: Exception | None = None
 
     def send(self, several: Sequence[tuple[Loaded, bool]]) -> bool:
         """Save several executions, each with whether it is held, in one transaction where only they are concerned.
 
         Whether more may be sent before ``receive``. Until then what is saved may be found to be stale.
         """
-        before = {step.loaded.row.id for step in self._sent[-1]} if self._sent else set()
-        steps = [step_of(loaded, held=held, follows=loaded.row.id in before) for loaded, held in several]
-        if own := [step for step in steps if not step.concerns_others]:
+        self._check()
+        steps = [step_of(loaded, held=held) for loaded, held in several]
+        if own := self._unchanged(step for step in steps if not step.concerns_others):
             self._send(own)
-        if concerning := [step for step in steps if step.concerns_others]:
-            self._receive()
-            self._write(concerning)
+        if any(step.concerns_others for step in steps):
+            self._finish()
+            self._write(self._unchanged(step for step in steps if step.concerns_others))
         return 0 < len(self._sent) < UNDER_WAY
 
     def receive(self) -> list[Loaded]:
         """Wait until all is done: those that somebody else changed. Nothing was written of them from then on."""
-        self._receive()
-        stale, self._stale = self._stale, []
-        return list({id(step.loaded): step.loaded for step in stale}.values())
+        self._finish()
+        self._check()
+        stale, self._stale = self._stale, {}
+        return list(stale.values())
+
+    def give_up(self) -> None:
+        """Forget what is under way, after an error. The connection is to be dropped."""
+        self._taken_down()
+        self._stale, self._failed = {}, None
+
+    def _check(self) -> None:
+        if self._failed is not None:
+            raise self._failed
+
+    def _unchanged(self, steps: Iterable[Step]) -> list[Step]:
+        """Without those that are known to be stale: the revision that they name is somebody else's."""
+        return [step for step in steps if step.loaded.row.id not in self._stale]
 
     def _send(self, steps: list[Step]) -> None:
         if connection.vendor == "sqlite":
-            self._stale += write(steps)
+            self._note_stale(write(steps))
         else:
-            connection.ensure_connection()
+            before = {step.loaded.row.id for step in self._sent[-1]} if self._sent else ()
+            values = values_of(steps, after=before)
             with connection.wrap_database_errors:
-                self._pipeline = self._pipeline or Pipeline(connection.connection)
-                self._pipeline.send(statements.SAVE_POSTGRESQL, values_of(steps))
+                self._begun().send(statements.SAVE_POSTGRESQL, values)
             self._sent.append(steps)
         for step in steps:
             settled(step)
+
+    def _begun(self) -> Pipeline:
+        if self._pipeline is None:
+            connection.ensure_connection()
+            self._pipeline = Pipeline(connection.connection)
+            connection.execute_wrappers.append(self._finish_before)
+        return self._pipeline
+
+    def _finish_before(self, execute: Callable[..., Any], *statement: Any) -> Any:
+        """Run what Django's own cursors are asked meanwhile: a step may read what the last ones wrote."""
+        self._finish()
+        return execute(*statement)
 
     def _write(self, steps: list[Step]) -> None:
         for step in steps:
             try:
                 write_alone(step)
             except Stale:
-                self._stale.append(step)
+                self._note_stale([step])
             else:
                 settled(step)
 
-    def _receive(self) -> None:
-        pipeline, self._pipeline = self._pipeline, None
-        sent, self._sent = self._sent, []
+    def _note_stale(self, steps: Iterable[Step]) -> None:
+        self._stale |= {step.loaded.row.id: step.loaded for step in steps}
+
+    def _finish(self) -> None:
+        """Wait for what is under way."""
+        pipeline, sent = self._taken_down()
         if pipeline is None:
             return
-        with connection.wrap_database_errors:
-            answers = pipeline.receive()
+        try:
+            with connection.wrap_database_errors:
+                answers = pipeline.receive()
+        except Exception as error:  # whoever asked for something else must not be the only one who hears of it
+            self._failed = error
+            raise
         for steps, rows in zip(sent, answers, strict=True):
             stale = stale_of(steps, rows)
             ring(step for step in steps if step not in stale)
-            self._stale += stale
+            self._note_stale(stale)
+
+    def _taken_down(self) -> tuple[Pipeline | None, list[list[Step]]]:
+        pipeline, self._pipeline = self._pipeline, None
+        sent, self._sent = self._sent, []
+        if pipeline is not None:
+            connection.execute_wrappers.remove(self._finish_before)
+        return pipeline, sent

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -34,18 +34,13 @@ class Stale(Exception):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Step:
-    """What a step has to write: when a worker should look again, what is logged, and which events webhooks want.
-
-    It ``follows`` a save of the same execution, right before it in the same session, of which nobody knows yet whether
-    it held.
-    """
+    """What a step has to write: when a worker should look again, what is logged, and which events webhooks want."""
 
     loaded: Loaded
     due: datetime | None
     events: Sequence[Logged]
     wanted: Sequence[Logged]
     held: bool
-    follows: bool = False
 
     @property
     def concerns_others(self) -> bool:
@@ -69,12 +64,12 @@ def save(loaded: Loaded, *, wake_at: datetime | None = None, held: bool = False)
     settled(step)
 
 
-def step_of(loaded: Loaded, *, wake_at: datetime | None = None, held: bool = False, follows: bool = False) -> Step:
+def step_of(loaded: Loaded, *, wake_at: datetime | None = None, held: bool = False) -> Step:
     """What is to be written of an execution, as ``save`` takes it."""
     due = None if loaded.is_parked else next_look(loaded.run, also=wake_at, held=held)
     _take_over(loaded)
     events = _events(loaded)
-    return Step(loaded, due, events, webhooks.wanted_of(loaded.row, events), held, follows)
+    return Step(loaded, due, events, webhooks.wanted_of(loaded.row, events), held)
 
 
 def write_alone(step: Step) -> None:
@@ -172,10 +167,11 @@ def write(steps: Sequence[Step]) -> list[Step]:
     return stale
 
 
-def values_of(steps: Sequence[Step]) -> dict[str, str]:
-    """What ``SAVE_POSTGRESQL`` takes of the steps."""
+def values_of(steps: Sequence[Step], *, after: Container[str] = ()) -> dict[str, str]:
+    """What ``SAVE_POSTGRESQL`` takes of the steps. Those of executions in ``after`` follow a save without an answer."""
+    more = [{"channels": _channels(step), "follows": step.loaded.row.id in after} for step in steps]
     return {
-        "steps": dump_json([_changes(step) | {"channels": _channels(step)} for step in steps]),
+        "steps": dump_json([_changes(step) | more_of_it for step, more_of_it in zip(steps, more, strict=True)]),
         "runs": dump_json([record for step in steps for record in _runs(step)]),
         "events": dump_json([record for step in steps for record in _log(step)]),
     }
@@ -223,7 +219,7 @@ def _changes(step: Step) -> dict[str, Any]:
         "id": row.id, "revision": row.revision, "status": row.status, "sequence": row.sequence + len(step.events),
         "wake_at": stamp(step.due), "started_at": stamp(row.started_at), "completed_at": stamp(row.completed_at),
         "error": _json(row.error), "outputs": _json(row.outputs), "stored": dump_json(row.stored),
-        "ended": step.loaded.run.status.ended, "held": step.held, "follows": step.follows,
+        "ended": step.loaded.run.status.ended, "held": step.held,
     }  # fmt: skip
 
 

@@ -168,6 +168,7 @@ class Together:
     def _lost(self, leaving: list[Leaving]) -> list[Leaving]:
         """The database is away, or one of them cannot be written: each finds out by itself what was written."""
         gone = [one.id for one in leaving] + [loaded.row.id for loaded in (*self._members, *self._done)]
-        self._members, self._done, self._saves = [], [], store.Saves()
+        self._members, self._done = [], []
+        self._saves.give_up()
         drop_connection()
         return [Leaving(execution_id) for execution_id in gone]

@@ -119,6 +119,13 @@ def test_several_are_under_way_and_answered_in_their_order(pipeline: Pipeline) -
     assert pipeline.receive() == [[(4,)]]
 
 
+def test_what_is_larger_than_the_socket_is_sent_and_answered(pipeline: Pipeline) -> None:
+    large = "x" * 2**22
+    for number in range(4):
+        pipeline.send("SELECT length(%s::text), %s::text", [large, large if number == 1 else str(number)])
+    assert pipeline.receive() == [[(2**22, "0")], [(2**22, large)], [(2**22, "2")], [(2**22, "3")]]
+
+
 def test_one_that_fails_takes_no_other_with_it(pipeline: Pipeline) -> None:
     wrong = "SELECT 1 / %s::int"
     pipeline.send(INSERT, [1])

@@ -20,6 +20,7 @@ from executions.engine.outcomes import Completed, Failed, Outcome
 from executions.engine.planner import Claim
 from executions.models import Execution
 from executions.store import saves, saving
+from executions.worker import quickly
 from executions.worker.carrier import Carrier
 from executions.worker.node import Node
 from executions.worker.together import Leaving, Together
@@ -122,6 +123,54 @@ def test_each_step_is_a_commit_of_its_own() -> None:
         cursor.execute("SELECT xmin::text::int FROM executions_execution")
         assert len(of_runs) == 2
         assert cursor.fetchone()[0] == of_runs[-1]
+
+
+def test_who_asks_the_database_within_a_step_finds_the_last_one_written() -> None:
+    (execution,) = several(1)
+    seen: list[str | None] = []
+
+    def answer(claim: Claim) -> Outcome:
+        row = Execution.objects.get(pk=execution.pk).task_runs.filter(name="a").first()
+        seen.append(None if row is None else row.status)
+        return said(claim)
+
+    assert finish(joined(Tries(answer), [execution])) == []
+    assert seen == [None, "COMPLETED"]
+    assert connection.execute_wrappers == []
+
+
+def test_items_of_several_writes_are_put_together_from_all_of_them() -> None:
+    items = [str(place) for place in range(quickly.MAX_ITEMS + 100)]
+    all_of_them = {"name": "all", "type": "list", "value": "{{tasks.a.outputs.text}}"}
+    each = echo("a", "{{item}}", for_each="{{inputs.items}}")
+    given = {"inputs": [{"name": "items", "type": "list"}], "values": {"items": items}}
+    (execution,) = several(1, each, echo("b", "x"), outputs=[all_of_them], **given)
+    together = joined(Tries(said), [execution])
+    assert finish(together) == []
+    assert ended(execution) == ("COMPLETED", {"all": items})
+
+
+def test_who_asks_the_database_and_hears_of_its_end_tells_the_others() -> None:
+    """The answers that were waited for are lost: nobody may go on as if they were good ones."""
+    if connection.vendor == "sqlite":
+        pytest.skip("SQLite has no connection to lose")
+    executions = several(2)
+
+    def answer(claim: Claim) -> Outcome:
+        if claim.task == "b" and claim.execution_id == executions[0].pk:
+            elsewhere(lambda: connection.cursor().execute("SELECT pg_terminate_backend(%s, 5000)", [server]))
+            Execution.objects.get(pk=execution_id)
+        return said(claim)
+
+    together = joined(Tries(answer), executions)
+    server, execution_id = connection.connection.info.backend_pid, executions[0].pk
+    with locked(executions[0]):
+        assert together.step() == []
+        assert sorted(one.id for one in together.step()) == sorted(one.pk for one in executions)
+    assert len(together) == 0
+    assert connection.execute_wrappers == []
+    go_on_alone(Tries(said), [Leaving(one.pk) for one in executions])
+    assert [ended(one)[0] for one in executions] == ["COMPLETED"] * 2
 
 
 @contextmanager
