@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -15,6 +15,8 @@ from django.db import connection, transaction
 from executions.prepared import rows_of_prepared
 
 _one_writer = threading.RLock()
+#: Of each thread: what ends the saves that it has under way (``store.Saves``).
+_under_way = threading.local()
 #: Goes on while the process is stopped, and where the system has it, while the machine sleeps.
 _STEADY = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
@@ -22,6 +24,7 @@ _STEADY = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 @contextmanager
 def writing() -> Iterator[None]:
     """A transaction. SQLite has one writer: threads of a process queue here instead of in its busy handler."""
+    finish_under_way()
     if connection.vendor == "sqlite":
         with _one_writer, transaction.atomic():
             yield
@@ -58,11 +61,37 @@ def rows_of(statement: str, values: Mapping[str, Any] | Sequence[Any] = ()) -> l
 
     Raises Django's database errors.
     """
+    finish_under_way()
     connection.ensure_connection()
     with connection.wrap_database_errors:
         if connection.vendor == "sqlite":
             return list(connection.connection.execute(statement, values).fetchall())
         return rows_of_prepared(connection.connection, statement, values)
+
+
+def put_under_way(finish: Callable[[], None]) -> None:
+    """Have ``finish`` called before this thread asks the database for anything else, until ``nothing_under_way``."""
+    _under_way.finish = finish
+    connection.execute_wrappers.append(_finish_before)
+
+
+def nothing_under_way() -> None:
+    """Take back what ``put_under_way`` did."""
+    _under_way.finish = None
+    connection.execute_wrappers.remove(_finish_before)
+
+
+def finish_under_way() -> None:
+    """Wait for what this thread has under way, if anything. Raises what became of it."""
+    finish: Callable[[], None] | None = getattr(_under_way, "finish", None)
+    if finish is not None:
+        finish()
+
+
+def _finish_before(execute: Callable[..., Any], *statement: Any) -> Any:
+    """For what Django's own cursors execute."""
+    finish_under_way()
+    return execute(*statement)
 
 
 def moment(value: datetime | str | None) -> datetime | None:

@@ -24,6 +24,8 @@ from psycopg.errors import error_from_result
 from psycopg.pq.abc import PGresult
 
 _Connection = psycopg.Connection[Any]
+#: A statement and the types of its parameters.
+_Key = tuple[str, Any]
 _PLACE = re.compile(r"%(?:\((\w+)\)s|s|%)")
 
 
@@ -62,8 +64,18 @@ class _Statement:
         return values
 
 
+@dataclass(frozen=True, slots=True)
+class _Bound:
+    """A statement with its values as PostgreSQL takes them, and what it is prepared for."""
+
+    statement: _Statement
+    transformer: AnyTransformer
+    parameters: Sequence[bytes]
+    key: _Key
+
+
 #: What is prepared on each connection: the name of a statement by its text and the types of its parameters.
-_prepared: WeakKeyDictionary[_Connection, dict[tuple[str, Any], bytes]] = WeakKeyDictionary()
+_prepared: WeakKeyDictionary[_Connection, dict[_Key, bytes]] = WeakKeyDictionary()
 _numbers = count()
 
 
@@ -76,26 +88,21 @@ class Pipeline:
 
     def __init__(self, connection: _Connection) -> None:
         self._connection, self._server = connection, connection.pgconn
-        self._sent: list[tuple[AnyTransformer, tuple[str, Any]]] = []
+        self._sent: list[_Bound] = []
         self._poll = select.poll()
         self._poll.register(self._server.socket)
 
-    def __len__(self) -> int:
-        return len(self._sent)
-
     def send(self, statement: str, values: Mapping[str, Any] | Sequence[Any]) -> None:
         """Send a statement, with values as ``rows_of_prepared`` takes them. Raises psycopg's errors."""
-        parsed, transformer = _statement(statement), Transformer(_Context(self._connection))
-        parameters = cast("Sequence[bytes]", transformer.dump_sequence(parsed.in_order(values), parsed.formats))
-        names = _prepared.setdefault(self._connection, {})
-        key = statement, transformer.types
+        bound, names = _bind(self._connection, statement, values), _names_on(self._connection)
         if not self._sent:
             self._server.enter_pipeline_mode()
-        if key not in names:
-            names[key] = b"hot_%d" % next(_numbers)
-            self._server.send_prepare(names[key], parsed.text, transformer.types)
-        self._server.send_query_prepared(names[key], parameters, transformer.formats)
-        self._sent.append((transformer, key))
+        if (name := names.get(bound.key)) is None:
+            name = b"hot_%d" % next(_numbers)
+            self._server.send_prepare(name, bound.statement.text, bound.transformer.types)
+        self._server.send_query_prepared(name, bound.parameters, bound.transformer.formats)
+        names[bound.key] = name
+        self._sent.append(bound)
         self._server.pipeline_sync()
 
     def receive(self) -> list[list[tuple[Any, ...]]]:
@@ -107,12 +114,12 @@ class Pipeline:
         sent, self._sent = self._sent, []
         found: list[list[tuple[Any, ...]]] = []
         failed: psycopg.Error | None = None
-        for transformer, key in sent:
+        for bound in sent:
             try:
-                found.append(self._rows_of_next(transformer))
+                found.append(self._rows_of_next(bound.transformer))
             except psycopg.Error as error:
                 # As in `rows_of_prepared`: it may have been prepared for tables that were changed since.
-                _prepared[self._connection].pop(key, None)
+                _names_on(self._connection).pop(bound.key, None)
                 if self._server.status == pq.ConnStatus.BAD:
                     raise
                 failed = failed or error
@@ -154,23 +161,31 @@ def rows_of_prepared(
     """The rows that ``statement`` gives, with psycopg's ``%s`` or ``%(name)s`` where ``values`` go."""
     if connection.pgconn.pipeline_status != pq.PipelineStatus.OFF:
         raise psycopg.ProgrammingError("A pipeline is under way on this connection.")
-    parsed, transformer = _statement(statement), Transformer(_Context(connection))
-    # A value may be None, for NULL; the types of `exec_prepared` know nothing of that.
-    parameters = cast("Sequence[bytes]", transformer.dump_sequence(parsed.in_order(values), parsed.formats))
-    names = _prepared.setdefault(connection, {})
-    key = statement, transformer.types
+    bound, names = _bind(connection, statement, values), _names_on(connection)
+    transformer = bound.transformer
     if not connection.autocommit and connection.pgconn.transaction_status == pq.TransactionStatus.IDLE:
         # As psycopg does before the first statement of a transaction.
         _checked(connection, connection.pgconn.exec_(b"BEGIN"))
     # Known again once it succeeded: one that fails may have been prepared for tables that were changed since.
-    name = names.pop(key, None) or _prepare(connection, parsed, transformer.types)
-    result = _checked(connection, connection.pgconn.exec_prepared(name, parameters, transformer.formats))
-    names[key] = name
+    name = names.pop(bound.key, None) or _prepare(connection, bound.statement, transformer.types)
+    result = _checked(connection, connection.pgconn.exec_prepared(name, bound.parameters, transformer.formats))
+    names[bound.key] = name
     if result.status != pq.ExecStatus.TUPLES_OK:
         return []
     transformer.set_pgresult(result)
     rows: list[tuple[Any, ...]] = transformer.load_rows(0, result.ntuples, tuple)
     return rows
+
+
+def _names_on(connection: _Connection) -> dict[_Key, bytes]:
+    return _prepared.setdefault(connection, {})
+
+
+def _bind(connection: _Connection, statement: str, values: Mapping[str, Any] | Sequence[Any]) -> _Bound:
+    parsed, transformer = _statement(statement), Transformer(_Context(connection))
+    # A value may be None, for NULL; the types of `exec_prepared` know nothing of that.
+    parameters = cast("Sequence[bytes]", transformer.dump_sequence(parsed.in_order(values), parsed.formats))
+    return _Bound(parsed, transformer, parameters, (statement, transformer.types))
 
 
 def _prepare(connection: _Connection, statement: _Statement, types: Sequence[int] | None) -> bytes:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 from django.db import connection
 
+from executions.database import nothing_under_way, put_under_way
 from executions.prepared import Pipeline
 from executions.store import statements
 from executions.store.rows import Loaded
@@ -20,7 +20,8 @@ class Saves:
     """Saves one after the other by one thread, outside a transaction; on PostgreSQL they are sent and not waited for.
 
     Each is a transaction. A step holds only if that before it did. Whatever else the thread asks of the database waits
-    until what is under way is done. After an error nobody knows what was written.
+    until what is under way is done: a step may read what the last ones wrote. After an error nobody knows what was
+    written.
     """
 
     def __init__(self) -> None:
@@ -79,13 +80,8 @@ class Saves:
         if self._pipeline is None:
             connection.ensure_connection()
             self._pipeline = Pipeline(connection.connection)
-            connection.execute_wrappers.append(self._finish_before)
+            put_under_way(self._finish)
         return self._pipeline
-
-    def _finish_before(self, execute: Callable[..., Any], *statement: Any) -> Any:
-        """Run what Django's own cursors are asked meanwhile: a step may read what the last ones wrote."""
-        self._finish()
-        return execute(*statement)
 
     def _write(self, steps: list[Step]) -> None:
         for step in steps:
@@ -107,17 +103,16 @@ class Saves:
         try:
             with connection.wrap_database_errors:
                 answers = pipeline.receive()
+            for steps, rows in zip(sent, answers, strict=True):
+                self._note_stale(stale_of(steps, rows))
+            ring(step for steps in sent for step in self._unchanged(steps))
         except Exception as error:  # whoever asked for something else must not be the only one who hears of it
             self._failed = error
             raise
-        for steps, rows in zip(sent, answers, strict=True):
-            stale = stale_of(steps, rows)
-            ring(step for step in steps if step not in stale)
-            self._note_stale(stale)
 
     def _taken_down(self) -> tuple[Pipeline | None, list[list[Step]]]:
         pipeline, self._pipeline = self._pipeline, None
         sent, self._sent = self._sent, []
         if pipeline is not None:
-            connection.execute_wrappers.remove(self._finish_before)
+            nothing_under_way()
         return pipeline, sent

@@ -169,9 +169,10 @@ def write(steps: Sequence[Step]) -> list[Step]:
 
 def values_of(steps: Sequence[Step], *, after: Container[str] = ()) -> dict[str, str]:
     """What ``SAVE_POSTGRESQL`` takes of the steps. Those of executions in ``after`` follow a save without an answer."""
-    more = [{"channels": _channels(step), "follows": step.loaded.row.id in after} for step in steps]
     return {
-        "steps": dump_json([_changes(step) | more_of_it for step, more_of_it in zip(steps, more, strict=True)]),
+        "steps": dump_json(
+            [_changes(step) | {"channels": _channels(step), "follows": step.loaded.row.id in after} for step in steps]
+        ),
         "runs": dump_json([record for step in steps for record in _runs(step)]),
         "events": dump_json([record for step in steps for record in _log(step)]),
     }
@@ -182,7 +183,8 @@ def stale_of(steps: Sequence[Step], rows: Sequence[tuple[Any, ...]]) -> list[Ste
     saved = dict(row[:2] for row in rows)
     for step in steps:
         if (at := saved.get(step.loaded.row.id)) is not None:
-            step.loaded.clock = Clock(at)
+            # What was answered long ago is behind by that: time does not go backwards.
+            step.loaded.clock = max(step.loaded.clock, Clock(at), key=Clock.now)
     return [step for step in steps if step.loaded.row.id not in saved]
 
 

@@ -106,9 +106,11 @@ WITH step AS MATERIALIZED (
 ), told AS (
   SELECT pg_notify(channel, step.id)::text AS x FROM saved JOIN step USING (id), unnest(step.channels) AS channel
 )
-SELECT id, clock_timestamp(), (SELECT count(x) FROM told),
-  (SELECT set_config('{_LAST}', string_agg(id || '@' || revision, ' '), false) FROM saved)
-FROM saved
+SELECT saved.id, clock_timestamp(), (SELECT count(x) FROM told), noted.is_so
+FROM (
+  SELECT set_config('{_LAST}', coalesce((SELECT string_agg(id || '@' || revision, ' ') FROM saved), ''), false)
+    IS NOT NULL AS is_so
+) AS noted LEFT JOIN saved ON true
 """  # noqa: S608 - made of constants only
 SAVE_SQLITE = f"""
 UPDATE executions_execution SET {_CHANGES.format(":", "", ":wake_at")} WHERE id = :id AND revision = :revision

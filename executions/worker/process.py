@@ -93,11 +93,15 @@ class WorkerProcess:
         look = True
         while not self._stop.is_set():
             self._beat()
+            if look:
+                self._let_members(self._together.receive)
             more = self._take(bell) if look and len(self._together) <= TAKEN_AT_ONCE else look
             if more is None:
                 break
             if len(self._together):
                 self._let_members(self._together.step)
+                if not bell.is_for_all:  # other brokers ask the database themselves, or wait
+                    self._let_members(self._together.receive)
                 rang = self._guarded_call(partial(bell.wait, 0.0))  # it hears for the deliveries too
                 look = more or bool(rang)
             elif not more:
@@ -113,7 +117,6 @@ class WorkerProcess:
                 return None
             self._guarded_call(partial(bell.wait, 0.0))  # it hears for the deliveries too
             return True
-        self._let_members(self._together.receive)
         wanted = 1 + self._more_slots(TAKEN_AT_ONCE - 1)
         taken = self._guarded_take(partial(self._look, wanted))
         self._give_back(wanted - len(taken))
@@ -157,6 +160,8 @@ class WorkerProcess:
                 self._asked = time.monotonic()
                 if not (bell.is_for_all and self._is_found_by_another()):
                     return
+                # It rang for what will be due, perhaps.
+                end = min(end, time.monotonic() + ASK_AFTER_SECONDS)
 
     def _is_found_by_another(self) -> bool:
         """Whether another process, which gets a head start, finds what the bell rang for just now."""

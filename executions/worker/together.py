@@ -12,6 +12,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from django.db import DatabaseError
+
 from dataflow.lib.failpoints import failpoint
 from executions import files, store
 from executions.engine.outcomes import Outcome, Released
@@ -63,6 +65,8 @@ class Together:
         self._saves = store.Saves()
         #: Those whose last step is under way.
         self._done: list[store.Loaded] = []
+        #: Whether anything was sent of which nobody knows what became.
+        self._is_sent = False
 
     def __len__(self) -> int:
         return len(self._members) + len(self._done)
@@ -106,6 +110,7 @@ class Together:
                 leaving.append(Leaving(one.loaded.row.id, one.loaded))
             else:
                 (self._members if one.stays else self._done).append(one.loaded)
+        self._is_sent = bool(stepped) or self._is_sent
         try:
             failpoint("step.before_write")
             goes_on = self._saves.send([(one.loaded, one.is_held) for one in stepped])
@@ -123,8 +128,9 @@ class Together:
         for loaded in members:
             try:
                 done = self._run_next(loaded) if time.monotonic() < end else None
-            except Exception:  # it is this one's own trouble, which is dealt with where it goes on
-                logger.debug("%s goes on by itself.", loaded.row.id, exc_info=True)
+            except Exception as error:  # it is this one's own trouble, which is dealt with where it goes on
+                level = logging.WARNING if isinstance(error, DatabaseError) else logging.DEBUG
+                logger.log(level, "%s goes on by itself.", loaded.row.id, exc_info=True)
                 leaving.append(Leaving(loaded.row.id))
             else:
                 if done is None:
@@ -156,10 +162,12 @@ class Together:
         """``leaving`` once all is written, and whom somebody else changed meanwhile, who is to be read again."""
         try:
             stale = dict.fromkeys(loaded.row.id for loaded in self._saves.receive())
-            failpoint("step.after_write")
+            if self._is_sent:
+                failpoint("step.after_write")
         except Exception:  # see `_lost`
             logger.exception("Steps could not be written together.")
             return self._lost(leaving)
+        self._is_sent = False
         self._done.clear()
         self._members = [loaded for loaded in self._members if loaded.row.id not in stale]
         known = [one for one in leaving if one.id not in stale]
@@ -168,7 +176,7 @@ class Together:
     def _lost(self, leaving: list[Leaving]) -> list[Leaving]:
         """The database is away, or one of them cannot be written: each finds out by itself what was written."""
         gone = [one.id for one in leaving] + [loaded.row.id for loaded in (*self._members, *self._done)]
-        self._members, self._done = [], []
+        self._members, self._done, self._is_sent = [], [], False
         self._saves.give_up()
         drop_connection()
         return [Leaving(execution_id) for execution_id in gone]

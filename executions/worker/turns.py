@@ -52,10 +52,8 @@ class Turns:
 
     def __init__(self, processes: int) -> None:
         context = multiprocessing.get_context("fork")
-        self._busy_since: Any = context.RawArray("d", processes)
+        self._busy_since: Any = context.RawArray("d", [time.monotonic()] * processes)
         self._cleared: Any = context.RawArray("d", processes)
-        for place in range(processes):
-            self.turn_of(place)
 
     def turn_of(self, place: int) -> Turn:
         """The turn of the process that is started at ``place``; it is busy until it rests."""

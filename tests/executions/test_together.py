@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from functools import partial
 from itertools import pairwise
 from threading import Event
+from time import sleep
 from typing import Any
 
 import pytest
@@ -18,7 +19,7 @@ from dataflow.lib.errors import TaskError
 from executions import database, files, store
 from executions.engine.outcomes import Completed, Failed, Outcome
 from executions.engine.planner import Claim
-from executions.models import Execution
+from executions.models import Execution, TaskRun
 from executions.store import saves, saving
 from executions.worker import quickly
 from executions.worker.carrier import Carrier
@@ -125,18 +126,96 @@ def test_each_step_is_a_commit_of_its_own() -> None:
         assert cursor.fetchone()[0] == of_runs[-1]
 
 
-def test_who_asks_the_database_within_a_step_finds_the_last_one_written() -> None:
+STATUSES = "SELECT status FROM executions_taskrun WHERE name = 'a'"
+
+
+def by_transaction() -> list[Any]:
+    with database.writing():
+        return list(TaskRun.objects.filter(name="a").values_list("status"))
+
+
+@pytest.mark.parametrize(
+    "ask_it",
+    [
+        lambda: list(TaskRun.objects.filter(name="a").values_list("status")),
+        lambda: database.rows_of(STATUSES),
+        by_transaction,
+    ],
+    ids=["Django's way", "prepared", "in a transaction"],
+)
+def test_who_asks_the_database_within_a_step_finds_the_last_one_written(ask_it: Callable[[], list[Any]]) -> None:
     (execution,) = several(1)
-    seen: list[str | None] = []
+    seen: list[list[Any]] = []
 
     def answer(claim: Claim) -> Outcome:
-        row = Execution.objects.get(pk=execution.pk).task_runs.filter(name="a").first()
-        seen.append(None if row is None else row.status)
+        seen.append(ask_it())
         return said(claim)
 
     assert finish(joined(Tries(answer), [execution])) == []
-    assert seen == [None, "COMPLETED"]
+    assert seen == [[], [("COMPLETED",)]]
     assert connection.execute_wrappers == []
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_items_are_put_together_behind_other_tasks(number: int) -> None:
+    """What their lists are made of is asked for while the task before is under way, of each execution."""
+    each = echo("b", "{{item}}", for_each=["x", "y"])
+    outputs = [{"name": "all", "type": "list", "value": "{{tasks.b.outputs.text}}"}]
+    executions = several(number, echo("a", "hello"), each, echo("c", "{{tasks.a.outputs.text}}"), outputs=outputs)
+    tries = Tries(said)
+    assert finish(joined(tries, executions)) == []
+    assert [ended(one) for one in executions] == [("COMPLETED", {"all": ["x", "y"]})] * number
+    assert tries.twice() == [] or number > 1
+    assert len(tries.ran) == 4 * number
+
+
+def test_those_whose_ends_concern_others_end_together() -> None:
+    executions = several(3, monitoring={"webhook_url": "https://example.com/hook"})
+    tries = Tries(said)
+    assert finish(joined(tries, executions)) == []
+    assert [ended(one)[0] for one in executions] == ["COMPLETED"] * 3
+    assert len(tries.ran) == 6
+    assert [one.deliveries.count() for one in executions] == [2] * 3
+
+
+def test_one_that_concerns_others_and_was_changed_is_not_written_over() -> None:
+    """Somebody else's change makes the very revision that its last step names."""
+    quiet, watched = several(1)[0], several(1, monitoring={"webhook_url": "https://example.com/hook"})[0]
+    together = joined(Tries(said), [quiet, watched])
+    together._members[1].row.monitoring = {"url": "https://example.com/hook", "events": ["completed"]}
+    elsewhere(lambda: Execution.objects.filter(pk=watched.pk).update(revision=F("revision") + 1))
+    assert finish(together) == [Leaving(watched.pk)]
+    assert event_types(watched) == ["execution.created"]
+    assert ended(quiet)[0] == "COMPLETED"
+
+
+def test_a_bell_that_cannot_be_rung_hides_nothing_that_is_stale(monkeypatch: pytest.MonkeyPatch) -> None:
+    executions = several(2)
+    together = joined(Tries(said), executions)
+    elsewhere(lambda: Execution.objects.filter(pk=executions[1].pk).update(revision=F("revision") + 1))
+
+    def away(_steps: Any) -> None:
+        raise OperationalError("the broker is away")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(saves, "ring", away)
+        patched.setattr(saving, "ring", away)
+        leaving = finish(together)
+    assert {one.id for one in leaving} == {one.pk for one in executions}
+    assert event_types(executions[1]) == ["execution.created"]
+    go_on_alone(Tries(said), leaving)
+    assert [ended(one)[0] for one in executions] == ["COMPLETED"] * 2
+
+
+def test_time_does_not_go_backwards_by_what_was_answered_long_ago() -> None:
+    (execution,) = several(1)
+    together = joined(Tries(said), [execution])
+    (member,) = together._members
+    together.step()
+    sleep(0.2)
+    before = member.clock.now()
+    together.receive()
+    assert member.clock.now() >= before
 
 
 def test_items_of_several_writes_are_put_together_from_all_of_them() -> None:

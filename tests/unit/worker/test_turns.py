@@ -108,6 +108,17 @@ def test_a_ring_that_is_answered_by_another_is_let_go(waiting: tuple[WorkerProce
     assert not looks(process, Rung())
 
 
+def test_who_gave_way_asks_soon_what_will_be_due(
+    waiting: tuple[WorkerProcess, Turn], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The ring may have been for that; who found nothing due may be busy, or gone, when its time comes."""
+    process, first = waiting
+    monkeypatch.setattr("executions.worker.process.queue.LISTEN_SECONDS", 3600.0)
+    monkeypatch.setattr("executions.worker.process.ASK_AFTER_SECONDS", 0.05)
+    first.looked(time.monotonic() + 60, found=0, wanted=1)
+    assert not looks(process, Rung())
+
+
 def test_a_ring_that_nobody_answers_is_looked_after(waiting: tuple[WorkerProcess, Turn]) -> None:
     process, first = waiting
     first.looked(time.monotonic() - 60, found=0, wanted=1)
