@@ -1,0 +1,87 @@
+"""Sequences of quick tasks, whose steps are sent without waiting for their commits, and everything that dies by the way."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import time
+
+import psutil
+import pytest
+
+from tests.faults import invariants
+from tests.faults.rig import Rig
+from tests.stack_driver import Started
+
+pytestmark = [pytest.mark.faults, pytest.mark.slow, pytest.mark.processes, pytest.mark.timeout(240)]
+
+LENGTH = 20
+
+
+def sequence(rig: Rig, *, watched: bool = False) -> str:
+    """Each task adds a letter to what the one before it gave."""
+    texts = ["x", *(f"{{{{tasks.t{number}.outputs.text}}}}x" for number in range(LENGTH - 1))]
+    tasks = [{"name": f"t{place}", "type": "text.echo", "inputs": {"text": text}} for place, text in enumerate(texts)]
+    outputs = [{"name": "text", "type": "text", "value": f"{{{{tasks.t{LENGTH - 1}.outputs.text}}}}"}]
+    fields = {"monitoring": {"webhook_url": rig.hook}} if watched else {}
+    return rig.workflow(*tasks, outputs=outputs, **fields)
+
+
+def begin(rig: Rig, count: int) -> list[Started]:
+    """So many that nobody watches, and some that a webhook does."""
+    return [*rig.begin(sequence(rig), count), *rig.begin(sequence(rig, watched=True), count // 10)]
+
+
+def check(rig: Rig, executions: list[Started]) -> None:
+    """All gave what they should, and each task has one row and one end."""
+    rig.all_complete(executions)
+    assert {rig.state(one)["outputs"]["text"] for one in executions[-5:]} == {"x" * LENGTH}
+    ids = ", ".join(f"'{one.id}'" for one in executions)
+    outputs = rig.sql(f"SELECT DISTINCT CAST(outputs AS text) FROM executions_execution WHERE id IN ({ids})")
+    assert len(outputs) == 1
+    runs = rig.sql(f"SELECT count(*) FROM executions_taskrun WHERE execution_id IN ({ids}) AND status = 'COMPLETED'")
+    assert runs == [(len(executions) * LENGTH,)]
+    invariants.check(rig, executions)
+
+
+@pytest.mark.parametrize("point", ["take.after", "step.before_write", "step.after_write"])
+def test_a_worker_dies_there(rig: Rig, point: str) -> None:
+    rig.arm(f"{point}=kill@20")
+    executions = begin(rig, 100)
+    rig.wait_for_fault()
+    check(rig, executions)
+
+
+def test_worker_processes_are_killed_at_random(rig: Rig) -> None:
+    chance = random.Random(4)
+
+    def kill_one() -> None:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            psutil.Process(chance.choice(rig.children() or [0])).kill()
+
+    with rig.meanwhile(kill_one, every=0.5):
+        executions = begin(rig, 300)
+    check(rig, executions)
+
+
+@pytest.mark.faults_short
+def test_the_database_goes_away_again_and_again(rig: Rig) -> None:
+    """It is killed, its sessions are ended, and connections are cut: writes under way are lost, or their answers."""
+    server, proxy = rig.postgresql, rig.proxy
+    if server is None or proxy is None:
+        pytest.skip("SQLite has no server")
+    others = "datname = current_database() AND pid <> pg_backend_pid() AND random() < 0.3"
+
+    def end_some() -> None:
+        rig.sql(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {others}")
+
+    with rig.meanwhile(end_some, every=0.1):
+        executions = begin(rig, 100)
+    with rig.meanwhile(proxy.cut, every=0.1):
+        executions += begin(rig, 100)
+    for kill in (False, True):
+        executions += begin(rig, 30)
+        server.stop_hard(kill=kill)
+        time.sleep(0.3)
+        server.start()
+    check(rig, executions)
