@@ -98,7 +98,7 @@ class Pipeline:
         if not self._sent:
             self._server.enter_pipeline_mode()
         if (name := names.get(bound.key)) is None:
-            name = b"hot_%d" % next(_numbers)
+            name = _new_name()
             self._server.send_prepare(name, bound.statement.text, bound.transformer.types)
         self._server.send_query_prepared(name, bound.parameters, bound.transformer.formats)
         names[bound.key] = name
@@ -188,9 +188,13 @@ def _bind(connection: _Connection, statement: str, values: Mapping[str, Any] | S
     return _Bound(parsed, transformer, parameters, (statement, transformer.types))
 
 
+def _new_name() -> bytes:
+    return b"hot_%d" % next(_numbers)
+
+
 def _prepare(connection: _Connection, statement: _Statement, types: Sequence[int] | None) -> bytes:
     """Prepare a statement under a new name."""
-    name = b"hot_%d" % next(_numbers)
+    name = _new_name()
     _checked(connection, connection.pgconn.prepare(name, statement.text, types))
     return name
 

@@ -104,7 +104,7 @@ class Saves:
             with connection.wrap_database_errors:
                 answers = pipeline.receive()
             for steps, rows in zip(sent, answers, strict=True):
-                self._note_stale(stale_of(steps, rows))
+                self._note_stale(stale_of(steps, rows, late=True))
             ring(step for steps in sent for step in self._unchanged(steps))
         except Exception as error:  # whoever asked for something else must not be the only one who hears of it
             self._failed = error

@@ -88,7 +88,7 @@ def write_alone(step: Step) -> None:
 
 
 def settled(step: Step) -> None:
-    """What the step changed is in the database now."""
+    """What the step changed is in the database now, or on its way there."""
     loaded = step.loaded
     loaded.row.sequence += len(step.events)
     loaded.row.revision += 1
@@ -178,13 +178,16 @@ def values_of(steps: Sequence[Step], *, after: Container[str] = ()) -> dict[str,
     }
 
 
-def stale_of(steps: Sequence[Step], rows: Sequence[tuple[Any, ...]]) -> list[Step]:
-    """The steps that were not written, by what ``SAVE_POSTGRESQL`` answered; the others know what time it is."""
+def stale_of(steps: Sequence[Step], rows: Sequence[tuple[Any, ...]], *, late: bool = False) -> list[Step]:
+    """The steps that were not written, by what ``SAVE_POSTGRESQL`` answered; the others know what time it is.
+
+    An answer that is read ``late`` is behind by that: time does not go backwards.
+    """
     saved = dict(row[:2] for row in rows)
     for step in steps:
         if (at := saved.get(step.loaded.row.id)) is not None:
-            # What was answered long ago is behind by that: time does not go backwards.
-            step.loaded.clock = max(step.loaded.clock, Clock(at), key=Clock.now)
+            clock = Clock(at)
+            step.loaded.clock = max(step.loaded.clock, clock, key=Clock.now) if late else clock
     return [step for step in steps if step.loaded.row.id not in saved]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from random import uniform
 
@@ -12,6 +12,7 @@ from executions.database import writing
 from executions.engine import outcomes
 from executions.engine.outcomes import Completed, Failed, Outcome, Suspended
 from executions.engine.planner import Claim, plan, prepare, take_up
+from executions.engine.run import Run
 from executions.engine.state import ExecutionStatus, TaskState, TaskStatus
 from executions.store import children, neighbours
 from executions.store.reading import load, load_unless_locked
@@ -69,10 +70,12 @@ def look_after(execution_id: str) -> bool:
     return True
 
 
-def advance(loaded: Loaded, *, worker: str, wanted: int) -> list[Claim]:
+def advance(loaded: Loaded, *, worker: str, wanted: int, only: Callable[[Run, str], bool] | None = None) -> list[Claim]:
     """Plan, and claim up to ``wanted`` tries for ``worker``. Nothing is written yet.
 
-    One with a limit on how many run must be locked while it begins. Raises ``FilesMissing``.
+    With ``only``, nothing is claimed from the first task on of which that is not true: a task that is skipped or fails
+    as it is claimed makes others ready. One with a limit on how many run must be locked while it begins. Raises
+    ``FilesMissing``.
     """
     run = loaded.run
     loaded.tick()
@@ -88,6 +91,8 @@ def advance(loaded: Loaded, *, worker: str, wanted: int) -> list[Claim]:
         plan(run)
     while len(claims) < wanted and (ready := plan(run)):
         for name in ready[: wanted - len(claims)]:
+            if only is not None and not only(run, name):
+                return claims
             claim = prepare(run, name, registry, worker=worker)
             if claim is None:
                 break

@@ -9,6 +9,8 @@ from typing import TypeVar
 
 from django.db import DatabaseError, InterfaceError, OperationalError, connection, connections
 
+from executions.database import finish_under_way
+
 logger = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
@@ -41,6 +43,7 @@ def release_connection() -> None:
     Within a transaction, where tasks run that take no time, it is kept.
     """
     if connection.settings_dict["OPTIONS"].get("pool") and not connection.in_atomic_block:
+        finish_under_way()
         connection.close()
 
 

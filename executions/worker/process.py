@@ -93,9 +93,7 @@ class WorkerProcess:
         look = True
         while not self._stop.is_set():
             self._beat()
-            if look:
-                self._let_members(self._together.receive)
-            more = self._take(bell) if look and len(self._together) <= TAKEN_AT_ONCE else look
+            more = self._take(bell) if look and self._together.members <= TAKEN_AT_ONCE else look
             if more is None:
                 break
             if len(self._together):
@@ -111,6 +109,7 @@ class WorkerProcess:
 
     def _take(self, bell: queue.Doorbell) -> bool | None:
         """Take what is due; whether there may be more of it. ``None``: this process is to end."""
+        self._let_members(self._together.receive)
         if not self._free.acquire(timeout=0.0 if self._together else BUSY_SECONDS):
             if self._node.stuck * 2 >= self._threads:
                 logger.error("Half of the threads are held by tasks that ignore their timeout; starting anew.")

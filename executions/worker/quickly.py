@@ -29,10 +29,13 @@ def is_next(loaded: store.Loaded) -> bool:
 
 
 def run_next(loaded: store.Loaded, run: Callable[[Claim], Outcome], *, worker: str) -> None:
-    """Run and settle the next quick task, or as many quick items as one write should bring."""
+    """Run and settle the next quick task, or as many quick items as one write should bring.
+
+    Nothing where the next one is skipped and another one follows, which is not quick: its claim is to be written first.
+    """
     end = time.monotonic() + MAX_SECONDS
     for _ in range(MAX_ITEMS):
-        claims = store.advance(loaded, worker=worker, wanted=1)
+        claims = store.advance(loaded, worker=worker, wanted=1, only=_is_quick)
         if not claims:
             return
         name = claims[0].task

@@ -24,7 +24,7 @@ from executions.worker.database import drop_connection
 
 logger = logging.getLogger(__name__)
 
-#: What takes longer for its step goes on in a thread of its own: the others wait for each step's write.
+#: What takes longer for its step goes on in a thread of its own: the others wait for it.
 SLOW_SECONDS = 0.02
 #: Who was not run within so many seconds of a step of all does so too: what the first ones did is to be written.
 STEP_SECONDS = 0.05
@@ -70,6 +70,11 @@ class Together:
 
     def __len__(self) -> int:
         return len(self._members) + len(self._done)
+
+    @property
+    def members(self) -> int:
+        """How many go on, without those whose last step is under way."""
+        return len(self._members)
 
     def join(self, loaded: store.Loaded) -> Leaving | None:
         """Take in an execution that was just taken. One that is none of these is given back.

@@ -1,8 +1,8 @@
 """Which of a machine's worker processes looks for work: the bell rings for all of them, and one look is enough.
 
 Those that look in vain take the processors and the database from the one that found something. So each leaves what the
-bell rang for to an idle one before it. Nothing hangs by it: who gave way looks after a moment, unless it knows that
-another one did and left nothing.
+bell rang for to an idle one before it. Nothing hangs by it: who gave way looks after a moment, and where it knows that
+another one did and left nothing, when it would look anyway.
 """
 
 from __future__ import annotations

@@ -471,6 +471,37 @@ def test_what_follows_is_not_quick_goes_on_in_a_thread_with_one_write_less(monke
     assert ended(execution)[0] == "COMPLETED"
 
 
+@pytest.mark.parametrize("kind", ["skipped", "failed"])
+@pytest.mark.parametrize("where", ["together", "in a thread"])
+def test_a_quick_task_that_does_not_run_makes_no_other_one_run_as_quick(where: str, kind: str) -> None:
+    """What becomes ready as a quick task is skipped, or cannot even begin, is claimed first, and runs once."""
+    middle = [
+        echo("x", "no", condition="1 == 2"),
+        echo("b", "{{tasks.x.outputs.text}}"),
+    ]
+    if kind == "failed":
+        middle = [echo("b", "{{inputs.items[7]}}", continue_on_failure=True)]
+    given = {"inputs": [{"name": "items", "type": "list"}], "values": {"items": ["only one"]}}
+    (execution,) = several(1, echo("a", "hello"), *middle, ask("c", depends_on=["b"]), outputs=[], **given)
+    seen: list[str] = []
+
+    def answer(claim: Claim) -> Outcome:
+        if claim.task == "c":
+            seen.extend(elsewhere(lambda: list(TaskRun.objects.filter(name="c").values_list("status", flat=True))))
+            return Completed(outputs={"body": "y"})
+        return said(claim)
+
+    tries = Tries(answer)
+    if where == "together":
+        go_on_alone(tries, finish(joined(tries, [execution])))
+    else:
+        alone(tries).carry(execution.pk)
+    assert tries.ran == [("a", 1), ("c", 1)]
+    assert seen == ["RUNNING"]
+    assert ended(execution)[0] == "COMPLETED"
+    assert task(execution, "b").status == kind.upper()
+
+
 def test_a_slow_one_goes_on_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("executions.worker.together.SLOW_SECONDS", -1.0)
     (execution,) = several(1)
