@@ -46,6 +46,22 @@ def approve_all(rig: Rig, executions: list[Started]) -> int:
     return rig.alive(executions)
 
 
+def approve_to_the_end(rig: Rig, executions: list[Started]) -> None:
+    """Approve whatever waits for it until all have ended."""
+    wait_until(lambda: not approve_all(rig, executions), timeout=120, what="all end")
+
+
+def completed_of(rig: Rig, executions: list[Started]) -> list[Started]:
+    """Those that completed: all but one whose task was in the hands of three workers that were killed, by chance."""
+    lost = rig.sql("SELECT DISTINCT execution_id FROM executions_taskrun WHERE lost >= 3 AND status = 'FAILED'")
+    unlucky = [one for one in executions if (one.id,) in lost]
+    assert len(unlucky) <= 1
+    assert all(rig.state(one)["error"]["code"] == "worker_lost" for one in unlucky)
+    completed = [one for one in executions if one not in unlucky]
+    rig.all_complete(completed)
+    return completed
+
+
 @pytest.mark.faults_short
 def test_lists_children_approvals_and_limits_under_kills(rig: Rig) -> None:
     child = rig.workflow(ledger("first", seconds=0.2), ledger("second", seconds=0.2, depends_on=["first"]))
@@ -57,15 +73,17 @@ def test_lists_children_approvals_and_limits_under_kills(rig: Rig) -> None:
         concurrency={"limit": 4},
     )
     kill_one, killed = kills(rig, 5)
+    executions: list[Started] = []
     with rig.meanwhile(kill_one, every=1.5):
-        executions = rig.begin(workflow, 12)
-        wait_until(lambda: not approve_all(rig, executions), timeout=120, what="all end")
+        while len(killed) < 2 and len(executions) < 60:  # however fast they are
+            executions += rig.begin(workflow, 12)
+            approve_to_the_end(rig, executions)
     assert len(killed) >= 2
-    rig.all_complete(executions)
+    completed = completed_of(rig, executions)
     ran = Counter((line.execution, line.task.partition("[")[0]) for line in rig.lines(executions) if line.what == "end")
-    assert all(ran[one.id, "list"] >= ITEMS and ran[one.id, "last"] >= 1 for one in executions)
+    assert all(ran[one.id, "list"] >= ITEMS and ran[one.id, "last"] >= 1 for one in completed)
     children = rig.sql(f"SELECT id, status FROM executions_execution WHERE workflow_id = '{child}'")
-    assert Counter(status for _, status in children)["COMPLETED"] >= len(executions)
+    assert Counter(status for _, status in children)["COMPLETED"] >= len(completed)
     invariants.check(rig, executions)
 
 
