@@ -83,6 +83,18 @@ def go_on_alone(tries: Tries, leaving: list[Leaving]) -> None:
         alone(tries).carry(one.id, one.taken)
 
 
+def assert_each_finds_out(
+    tries: Tries, together: Together, executions: list[Execution], leaving: list[Leaving]
+) -> None:
+    """All were given back, to be read again, and go on alone: nothing is lost or doubled."""
+    assert leaving == [Leaving(one.pk) for one in executions]
+    assert len(together) == 0
+    go_on_alone(tries, leaving)
+    for execution in executions:
+        assert ended(execution)[0] == "COMPLETED"
+        assert event_types(execution).count("task.completed a") == 1
+
+
 def writes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many executions each write brought a step of, from now on."""
     found: list[int] = []
@@ -377,12 +389,7 @@ def test_a_connection_lost_with_writes_under_way_loses_and_doubles_nothing() -> 
         server = connection.connection.info.backend_pid
         elsewhere(lambda: connection.cursor().execute("SELECT pg_terminate_backend(%s)", [server]))
         leaving = finish(together)
-    assert leaving == [Leaving(one.pk) for one in executions]
-    assert len(together) == 0
-    go_on_alone(tries, leaving)
-    for execution in executions:
-        assert ended(execution)[0] == "COMPLETED"
-        assert event_types(execution).count("task.completed a") == 1
+    assert_each_finds_out(tries, together, executions, leaving)
     assert len(tries.ran) == 3 * (1 + 1 + 2)  # `a`, and `b` for nothing; then both again
 
 
@@ -394,10 +401,7 @@ def test_a_write_that_cannot_be_is_the_trouble_of_each() -> None:
     together = joined(tries, executions)
     together._members[0].row.sequence = 2**40  # PostgreSQL's number is too small for it
     leaving = finish(together)
-    assert leaving == [Leaving(one.pk) for one in executions]
-    go_on_alone(tries, leaving)
-    assert [ended(one)[0] for one in executions] == ["COMPLETED"] * 2
-    assert [event_types(one).count("task.completed a") for one in executions] == [1, 1]
+    assert_each_finds_out(tries, together, executions, leaving)
 
 
 def test_a_lost_answer_loses_and_doubles_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -414,12 +418,7 @@ def test_a_lost_answer_loses_and_doubles_nothing(monkeypatch: pytest.MonkeyPatch
     with monkeypatch.context() as patched:
         patched.setattr(store.Saves, "receive", receive_and_lose)
         leaving = step(together)
-    assert leaving == [Leaving(one.pk) for one in executions]
-    assert len(together) == 0
-    go_on_alone(tries, leaving)
-    for execution in executions:
-        assert ended(execution)[0] == "COMPLETED"
-        assert event_types(execution).count("task.completed a") == 1
+    assert_each_finds_out(tries, together, executions, leaving)
     assert sorted(tries.ran) == [("a", 1)] * 3 + [("b", 1)] * 3
 
 

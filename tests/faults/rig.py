@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import signal
 import sqlite3
 import threading
@@ -225,6 +226,31 @@ class Rig(Installation):
         """Cut whoever listens for notifications, so that what is told meanwhile is lost; how many that were."""
         listening = "datname = current_database() AND query LIKE 'LISTEN %dataflow_%'"
         return len(self.sql(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {listening}"))
+
+    def kills(self, seed: int) -> tuple[Callable[[], None], list[int]]:
+        """What kills one worker process, and whom it killed.
+
+        Whoever has a try in hand that two workers died with is spared: a third death is ``worker_lost`` by contract.
+        """
+        chance, killed = random.Random(seed), []
+        last_chance = (
+            "SELECT w.pid FROM executions_taskrun t JOIN executions_worker w ON w.id = t.worker"
+            " WHERE t.status = 'RUNNING' AND t.lost >= 2"
+        )
+
+        def kill_one() -> None:
+            spared = {pid for (pid,) in self.sql(last_chance)}
+            victim = chance.choice([pid for pid in self.children() if pid not in spared] or [0])
+            with contextlib.suppress(psutil.NoSuchProcess):
+                psutil.Process(victim).kill()
+                killed.append(victim)
+
+        return kill_one, killed
+
+    def end_some_sessions(self) -> None:
+        """End about a third of the sessions that PostgreSQL has of this installation."""
+        others = "datname = current_database() AND pid <> pg_backend_pid() AND random() < 0.3"
+        self.sql(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {others}")
 
     # --- order again ---
     def heal(self) -> None:

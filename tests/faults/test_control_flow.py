@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import random
 from collections import Counter
-from collections.abc import Callable
 
-import psutil
 import pytest
 
 from tests.faults import invariants
@@ -19,19 +15,6 @@ from tests.stubs.web_stub import Page
 pytestmark = [pytest.mark.faults, pytest.mark.slow, pytest.mark.processes, pytest.mark.timeout(240)]
 
 ITEMS = 12
-
-
-def kills(rig: Rig, seed: int) -> tuple[Callable[[], None], list[int]]:
-    """What kills one worker process, and whom it killed."""
-    chance, killed = random.Random(seed), []
-
-    def kill_one() -> None:
-        victim = chance.choice(rig.children() or [0])
-        with contextlib.suppress(psutil.NoSuchProcess):
-            psutil.Process(victim).kill()
-            killed.append(victim)
-
-    return kill_one, killed
 
 
 def approve_all(rig: Rig, executions: list[Started]) -> int:
@@ -51,17 +34,6 @@ def approve_to_the_end(rig: Rig, executions: list[Started]) -> None:
     wait_until(lambda: not approve_all(rig, executions), timeout=120, what="all end")
 
 
-def completed_of(rig: Rig, executions: list[Started]) -> list[Started]:
-    """Those that completed: all but one whose task was in the hands of three workers that were killed, by chance."""
-    lost = rig.sql("SELECT DISTINCT execution_id FROM executions_taskrun WHERE lost >= 3 AND status = 'FAILED'")
-    unlucky = [one for one in executions if (one.id,) in lost]
-    assert len(unlucky) <= 1
-    assert all(rig.state(one)["error"]["code"] == "worker_lost" for one in unlucky)
-    completed = [one for one in executions if one not in unlucky]
-    rig.all_complete(completed)
-    return completed
-
-
 @pytest.mark.faults_short
 def test_lists_children_approvals_and_limits_under_kills(rig: Rig) -> None:
     child = rig.workflow(ledger("first", seconds=0.2), ledger("second", seconds=0.2, depends_on=["first"]))
@@ -72,18 +44,18 @@ def test_lists_children_approvals_and_limits_under_kills(rig: Rig) -> None:
         ledger("last", depends_on=["ask"]),
         concurrency={"limit": 4},
     )
-    kill_one, killed = kills(rig, 5)
+    kill_one, killed = rig.kills(5)
     executions: list[Started] = []
     with rig.meanwhile(kill_one, every=1.5):
         while len(killed) < 2 and len(executions) < 60:  # however fast they are
             executions += rig.begin(workflow, 12)
             approve_to_the_end(rig, executions)
     assert len(killed) >= 2
-    completed = completed_of(rig, executions)
+    rig.all_complete(executions)
     ran = Counter((line.execution, line.task.partition("[")[0]) for line in rig.lines(executions) if line.what == "end")
-    assert all(ran[one.id, "list"] >= ITEMS and ran[one.id, "last"] >= 1 for one in completed)
+    assert all(ran[one.id, "list"] >= ITEMS and ran[one.id, "last"] >= 1 for one in executions)
     children = rig.sql(f"SELECT id, status FROM executions_execution WHERE workflow_id = '{child}'")
-    assert Counter(status for _, status in children)["COMPLETED"] >= len(completed)
+    assert Counter(status for _, status in children)["COMPLETED"] >= len(executions)
     invariants.check(rig, executions)
 
 
@@ -91,7 +63,7 @@ def test_a_receiver_that_fails_while_workers_die(rig: Rig) -> None:
     """Every event comes in the end, with one id and one body."""
     rig.receiver.script("/hook", [*(Page(status=503) for _ in range(30)), Page(body=b"thank you")])
     workflow = rig.flow(ledger("a", seconds=0.1), ledger("b", seconds=0.1, depends_on=["a"]))
-    kill_one, killed = kills(rig, 7)
+    kill_one, killed = rig.kills(7)
     with rig.meanwhile(kill_one, every=1.0):
         executions = rig.begin(workflow, 20)
         wait_until(lambda: len(killed) >= 3, timeout=60, what="three workers were killed")

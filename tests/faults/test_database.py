@@ -135,14 +135,9 @@ def test_a_slow_database(rig: Rig, proxy: TcpProxy) -> None:
 
 
 def test_sessions_are_ended_at_random(rig: Rig, server: OwnPostgres) -> None:
-    others = "datname = current_database() AND pid <> pg_backend_pid() AND random() < 0.3"
-
-    def end_some() -> None:
-        rig.sql(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {others}")
-
     workflow = chain(rig)
     executions = rig.begin(workflow, 20)
-    with rig.meanwhile(end_some, every=0.2):
+    with rig.meanwhile(rig.end_some_sessions, every=0.2):
         time.sleep(3)
     executions += rig.begin(workflow, 20)
     rig.all_complete(executions)

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import random
 import time
 
-import psutil
 import pytest
 
 from tests.faults import invariants
@@ -53,12 +50,7 @@ def test_a_worker_dies_there(rig: Rig, point: str) -> None:
 
 
 def test_worker_processes_are_killed_at_random(rig: Rig) -> None:
-    chance = random.Random(4)
-
-    def kill_one() -> None:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            psutil.Process(chance.choice(rig.children() or [0])).kill()
-
+    kill_one, _ = rig.kills(4)
     with rig.meanwhile(kill_one, every=0.5):
         executions = begin(rig, 300)
     check(rig, executions)
@@ -70,12 +62,7 @@ def test_the_database_goes_away_again_and_again(rig: Rig) -> None:
     server, proxy = rig.postgresql, rig.proxy
     if server is None or proxy is None:
         pytest.skip("SQLite has no server")
-    others = "datname = current_database() AND pid <> pg_backend_pid() AND random() < 0.3"
-
-    def end_some() -> None:
-        rig.sql(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {others}")
-
-    with rig.meanwhile(end_some, every=0.1):
+    with rig.meanwhile(rig.end_some_sessions, every=0.1):
         executions = begin(rig, 100)
     with rig.meanwhile(proxy.cut, every=0.1):
         executions += begin(rig, 100)
