@@ -165,15 +165,38 @@ class Rig(Installation):
 
     @contextlib.contextmanager
     def paused(self, pids: Sequence[int]) -> Iterator[None]:
-        """SIGSTOP for the time of the block, at a moment when none of them is in a transaction.
-
-        One that is holds up SQLite for as long as it stands still, and PostgreSQL for 30 s (the session's time limit).
-        """
-        wait_until(partial(self._pause, pids), timeout=30, what="nobody is in a transaction", every=0.1)
+        """``pause`` for the time of the block."""
+        self.pause(pids)
         try:
             yield
         finally:
             signal_all(pids, signal.SIGCONT)
+
+    def pause(self, pids: Sequence[int]) -> None:
+        """SIGSTOP at a moment when none of them is in a transaction.
+
+        One that is holds up SQLite for as long as it stands still, and PostgreSQL for 30 s (the session's time limit).
+        """
+        wait_until(partial(self._pause, pids), timeout=30, what="nobody is in a transaction", every=0.1)
+
+    def stop_at(self, point: str, workflow: str) -> list[Started]:
+        """Start executions until a process that passes ``point`` for the second time stands still; all of them.
+
+        On SQLite again, until it is a moment when no other thread of that process is in a transaction (``pause``).
+        """
+        executions: list[Started] = []
+        with self.meanwhile(lambda: executions.extend(self.begin(workflow, 6)), every=0.5):
+            wait_until(partial(self._stop_at, f"{point}=stop@2"), timeout=60, what=f"{point}, and SQLite is free")
+        return executions
+
+    def _stop_at(self, action: str) -> bool:
+        self.arm(action)
+        self.wait_for_fault()
+        time.sleep(0.2)  # as in _pause
+        if self.postgresql is not None or self._is_free():
+            return True
+        signal_all(self.children(), signal.SIGCONT)
+        return False
 
     def _pause(self, pids: Sequence[int]) -> bool:
         signal_all(pids, signal.SIGSTOP)

@@ -46,10 +46,8 @@ def test_a_cluster_stands_still_past_its_leases_and_goes_on(rig: Rig) -> None:
 def test_a_process_stands_still_there_past_its_leases(rig: Rig, point: str) -> None:
     if rig.postgresql is None and point == "step.before_write":
         pytest.skip("SQLite has one writer: who stands still in its transaction holds up everybody until it goes on")
-    rig.arm(f"{point}=stop@2")
     seconds = 6.0 if point == "heartbeat.before" else 0.3  # a beat a second looks at tries that are older than one
-    executions = rig.begin(rig.flow(ledger("a", seconds=seconds), ledger("b", seconds=0.1)), 12)
-    rig.wait_for_fault()
+    executions = rig.stop_at(point, rig.flow(ledger("a", seconds=seconds), ledger("b", seconds=0.1)))
     try:
         rig.all_end(executions, timeout=90)
         before = picture(rig, executions)
@@ -64,7 +62,7 @@ def test_processes_that_stand_still_for_ever_are_replaced(rig: Rig) -> None:
     """Nothing is claimed while work is runnable: the parent notices and starts others."""
     rig.stack.end("worker2")
     wedged = rig.children("worker")
-    signal_all(wedged, signal.SIGSTOP)
+    rig.pause(wedged)
     executions = rig.begin(rig.flow(ledger("a")), 6)
     rig.all_end(executions, timeout=120)
     wait_until(lambda: not set(wedged) & set(rig.children("worker")), timeout=30, what="they are gone")
@@ -73,7 +71,7 @@ def test_processes_that_stand_still_for_ever_are_replaced(rig: Rig) -> None:
 
 def test_one_process_that_stands_still_is_replaced(rig: Rig) -> None:
     wedged = rig.children("worker")[0]
-    signal_all([wedged], signal.SIGSTOP)
+    rig.pause([wedged])
     workflow, executions = rig.flow(ledger("a", seconds=0.1)), []
     with rig.meanwhile(lambda: executions.extend(rig.begin(workflow, 2)), every=1.0):
         wait_until(lambda: wedged not in rig.children("worker"), timeout=120, what="it is replaced")
