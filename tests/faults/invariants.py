@@ -112,13 +112,17 @@ def _wait_for_webhooks(rig: Rig) -> None:
     if rig.sql(f"SELECT count(*) FROM executions_execution WHERE {ALIVE}")[0][0]:
         return  # that is what is wrong, and it is said below
     pending = "status = 'PENDING'"
+    # What is being sent at this moment is not waited for: two that wait for each other are a deadlock.
+    free = "FOR UPDATE SKIP LOCKED" if rig.postgresql is not None else ""
+    overdue = f"SELECT id FROM executions_delivery WHERE {pending} {free}"
     least, since = math.inf, time.monotonic()
     while left := rig.sql(f"SELECT count(*) FROM executions_delivery WHERE {pending}")[0][0]:
         if left < least:
             least, since = left, time.monotonic()
         else:
             rig.sql(
-                f"UPDATE executions_delivery SET next_attempt_at = created_at, wake_at = created_at WHERE {pending}"
+                "UPDATE executions_delivery SET next_attempt_at = created_at, wake_at = created_at"
+                f" WHERE {pending} AND id IN ({overdue})"
             )
         if time.monotonic() - since > STANDSTILL_SECONDS:
             rows = rig.sql(

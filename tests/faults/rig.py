@@ -154,30 +154,20 @@ class Rig(Installation):
         names = clusters or tuple(name for name in self.stack.commands if name.startswith("worker"))
         return [pid for name in names for pid in self.stack.pids(name)[1:]]
 
-    def busiest(self) -> str:
-        """The cluster that has most tries in hand at the moment."""
+    def _holders(self, condition: str = "true") -> list[int]:
+        """The process of each try that is in hand."""
         holders = self.sql(
             "SELECT w.pid FROM executions_taskrun t JOIN executions_worker w ON w.id = t.worker"
-            " WHERE t.status = 'RUNNING'"
+            f" WHERE t.status = 'RUNNING' AND {condition}"
         )
-        pids = [pid for (pid,) in holders]
-        return max(CLUSTERS, key=lambda name: sum(pids.count(child) for child in self.children(name)))
+        return [pid for (pid,) in holders]
 
-    @contextlib.contextmanager
-    def paused(self, pids: Sequence[int]) -> Iterator[None]:
-        """``pause`` for the time of the block."""
-        self.pause(pids)
-        try:
-            yield
-        finally:
-            signal_all(pids, signal.SIGCONT)
-
-    def pause(self, pids: Sequence[int]) -> None:
-        """SIGSTOP at a moment when none of them is in a transaction.
+    def pause(self, pids: Sequence[int], *, in_hand: int = 0) -> None:
+        """SIGSTOP at a moment when they have so many tries in hand, and none of them is in a transaction.
 
         One that is holds up SQLite for as long as it stands still, and PostgreSQL for 30 s (the session's time limit).
         """
-        wait_until(partial(self._pause, pids), timeout=30, what="nobody is in a transaction", every=0.1)
+        wait_until(partial(self._pause, pids, in_hand), timeout=60, what=f"{in_hand} tries, no transaction", every=0.1)
 
     def stop_at(self, point: str, workflow: str) -> list[Started]:
         """Start executions until a process that passes ``point`` for the second time stands still; all of them.
@@ -198,18 +188,19 @@ class Rig(Installation):
         signal_all(self.children(), signal.SIGCONT)
         return False
 
-    def _pause(self, pids: Sequence[int]) -> bool:
+    def _pause(self, pids: Sequence[int], in_hand: int) -> bool:
         signal_all(pids, signal.SIGSTOP)
         time.sleep(0.2)  # what others are at comes to its end
-        if self._is_free():
+        if self._is_free() and sum(pid in pids for pid in self._holders()) >= in_hand:
             return True
         signal_all(pids, signal.SIGCONT)
         return False
 
     def _is_free(self) -> bool:
         if self.postgresql is not None:
-            open_ones = "SELECT count(*) FROM pg_stat_activity WHERE state LIKE 'idle in transaction%'"
-            return not self.sql(open_ones)[0][0]
+            # Who is not paused begins new ones all the time, and ends them.
+            old = "state LIKE 'idle in transaction%' AND xact_start < clock_timestamp() - interval '0.15 s'"
+            return not self.sql(f"SELECT count(*) FROM pg_stat_activity WHERE {old}")[0][0]
         try:
             with contextlib.closing(sqlite3.connect(self.stack.folder / "data" / "db.sqlite3", timeout=1)) as database:
                 database.execute("BEGIN IMMEDIATE")
@@ -256,13 +247,9 @@ class Rig(Installation):
         Whoever has a try in hand that two workers died with is spared: a third death is ``worker_lost`` by contract.
         """
         chance, killed = random.Random(seed), []
-        last_chance = (
-            "SELECT w.pid FROM executions_taskrun t JOIN executions_worker w ON w.id = t.worker"
-            " WHERE t.status = 'RUNNING' AND t.lost >= 2"
-        )
 
         def kill_one() -> None:
-            spared = {pid for (pid,) in self.sql(last_chance)}
+            spared = set(self._holders("t.lost >= 2"))
             victim = chance.choice([pid for pid in self.children() if pid not in spared] or [0])
             with contextlib.suppress(psutil.NoSuchProcess):
                 psutil.Process(victim).kill()

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import os
-import random
 import signal
 import time
 from collections import Counter
 
-import psutil
 import pytest
 
 from tests.faults import invariants
@@ -188,11 +186,9 @@ def test_sigterm_to_the_whole_process_group(rig: Rig) -> None:
 
 def test_kill_9_of_one_worker_process_after_the_other(rig: Rig) -> None:
     executions = rig.begin(chain(rig), 40)
-    chance = random.Random(1)
+    kill_one, _ = rig.kills(1)
     for _ in range(4):
         time.sleep(0.7)
-        victims = rig.children()
-        if victims:
-            psutil.Process(chance.choice(victims)).kill()
+        kill_one()
     rig.all_complete(executions)
     invariants.check(rig, executions)

@@ -31,12 +31,16 @@ def picture(rig: Rig, executions: list[Started]) -> list[tuple[Any, ...]]:
 @pytest.mark.faults_short
 def test_a_cluster_stands_still_past_its_leases_and_goes_on(rig: Rig) -> None:
     """What it ran is taken over; what it writes later changes nothing."""
-    executions = rig.begin(rig.flow(ledger("a", seconds=3), ledger("b", seconds=0.1)), 24)
-    rig.wait_for_starts(executions, 24)
-    with rig.paused(rig.children(rig.busiest())):
+    workflow, executions = rig.flow(ledger("a", seconds=3), ledger("b", seconds=0.1)), []
+    cluster = rig.children("worker")
+    with rig.meanwhile(lambda: executions.extend(rig.begin(workflow, 6)), every=0.3):
+        rig.pause(cluster, in_hand=4)
+    try:
         rig.all_end(executions)
         before = picture(rig, executions)
         assert max(line.attempt for line in rig.starts(executions)) >= 2, "it had nothing in hand: nothing is shown"
+    finally:
+        signal_all(cluster, signal.SIGCONT)
     time.sleep(LEASE_SECONDS / 2)  # time for what it has to say
     assert picture(rig, executions) == before
     invariants.check(rig, executions)

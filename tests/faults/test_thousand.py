@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import random
 import time
 
-import psutil
 import pytest
 
 from tests.faults import invariants
@@ -29,14 +26,7 @@ def seconds_for(rig: Rig) -> tuple[float, list[Started]]:
 
 def test_a_thousand_executions_under_kills(rig: Rig, capsys: pytest.CaptureFixture[str]) -> None:
     quiet, first = seconds_for(rig)
-    chance, killed = random.Random(3), []
-
-    def kill_one() -> None:
-        victim = chance.choice(rig.children() or [0])
-        with contextlib.suppress(psutil.NoSuchProcess):
-            psutil.Process(victim).kill()
-            killed.append(victim)
-
+    kill_one, killed = rig.kills(3)
     with rig.meanwhile(kill_one, every=2.0):
         loud, second = seconds_for(rig)
     with capsys.disabled():
