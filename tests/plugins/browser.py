@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -92,6 +94,14 @@ def _on_path() -> Path | None:
 
 
 def _install() -> None:
+    """Install Debian's Chromium, one process at a time: apt-get does not wait for another one's lock, it fails."""
+    with (Path(tempfile.gettempdir()) / "dataflow-chromium.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if _on_path() is None:
+            _apt_install()
+
+
+def _apt_install() -> None:
     environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
     install = ["apt-get", "install", "-y", "-q", "--no-install-recommends", "chromium", "fonts-dejavu-core"]
     for command in (["apt-get", "update", "-q"], install):
