@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 ADVICE = {
     "validation": "An input of the task does not fit. Compare the inputs as sent with what the task type asks for, "
     "then correct the definition or run again with other inputs.",
@@ -31,6 +34,10 @@ ADVICE = {
 }
 
 
-def advice_for(code: object) -> str:
-    """What to do about an error with this code; nothing for an unknown one."""
-    return ADVICE.get(str(code), "")
+def advice_for(error: Mapping[str, Any] | None, task_type: str = "") -> str:
+    """What to do about an error (``code``, ``message``) of a task of this type; nothing for an unknown code.
+
+    A ``flow.fail`` says it in its own message: what its author wrote there is no surprise and has no log.
+    """
+    code = (error or {}).get("code")
+    return "" if task_type == "flow.fail" and code != "expression" else ADVICE.get(str(code), "")

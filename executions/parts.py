@@ -141,6 +141,7 @@ def _status(
     alive = not ExecutionStatus(execution.status).ended
     error = described.get("error")
     failed = [task for task in described["tasks"] if task["status"] == "FAILED"]
+    types = {task["name"]: task["type"] for task in described["tasks"]}
     return {
         "id": execution.pk,
         "workflow_id": execution.workflow_id,
@@ -161,7 +162,7 @@ def _status(
         "parent_task": execution.parent_task,
         "rerun_of": execution.rerun_of_id,
         "error": error,
-        "advice": advice_for(error.get("code")) if error else "",
+        "advice": advice_for(error, types.get((execution.error or {}).get("task"), "")),
         "failed": [
             {"name": task["name"], "error": task.get("error"), "attempt": task.get("attempt")} for task in failed
         ],
@@ -236,7 +237,7 @@ def _tasks(
             "child": task.get("child") or waiting.get("execution_id"),
             "rerun": again,
             # Of what failed the execution, the top of the page says it already.
-            "advice": advice_for(task["error"].get("code")) if task["error"] and not execution.error else "",
+            "advice": "" if execution.error else advice_for(task["error"], task["type"]),
         }
         yield _part(f"task-{task['name']}", "executions/parts/task.html", data)
 

@@ -56,6 +56,19 @@ def test_the_failed_task_and_what_to_do_stand_on_top(read):
     assert "What to do:" in top
 
 
+@pytest.mark.parametrize(("code", "advised"), [("runtime", False), ("validation", False), ("expression", True)])
+def test_what_a_flow_fail_says_is_not_explained_as_a_surprise(read, code, advised):
+    workflow = make_workflow(
+        tasks=[{"name": "check", "type": "flow.fail", "inputs": {"message": "Too much."}}], outputs=[]
+    )
+    error = {"code": code, "message": "Too much.", "task": "check"}
+    execution = make_execution(workflow, ExecutionStatus.FAILED, error=error)
+    make_task_run(execution, "check", TaskStatus.FAILED, error=error)
+    html = read(address(execution))
+    assert "Too much." in html
+    assert ("What to do:" in html) is advised
+
+
 def test_every_try_is_shown_with_its_own_error_and_inputs(read):
     execution = make_execution()
     run = make_task_run(execution, "first", attempt=2, outputs={"text": "x"}, inputs={"text": "sent at last"})
