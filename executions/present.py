@@ -17,7 +17,7 @@ from executions.prices import current as current_prices
 from executions.reading import read_tasks
 from executions.redaction import NOTHING, Redactor
 from executions.usage import summed, total_cost
-from executions.waiting import WORKER_SILENCE, actions, waiting_for
+from executions.waiting import WORKER_SILENCE, actions, waiting_for, with_items
 
 #: The columns that a list shows: not the large ones.
 LISTED = (
@@ -49,7 +49,7 @@ def describe_execution(execution: Execution, tasks: Iterable[TaskRun] | None = N
     """
     runs = {run.name: run for run in (read_tasks(execution.id) if tasks is None else tasks)}
     attempts = _attempts_of(runs.values())
-    used, prices = _used(execution, runs, attempts), current_prices()
+    used, prices, current = _used(execution, runs, attempts), current_prices(), with_items(execution, runs)
     known, mask = _tasks_of(execution, runs), mask_of(execution)
     described = [
         _describe_task(place, name, kind, runs.get(name), execution, attempts, mask)
@@ -71,8 +71,8 @@ def describe_execution(execution: Execution, tasks: Iterable[TaskRun] | None = N
         | {
             "usage": mask.value(summed(chain.from_iterable(used.values()), prices)),
             "deliveries": describe_deliveries(execution),
-            "waiting_for": _masked_wait(waiting_for(execution, runs), mask),
-            "actions": actions(execution, runs),
+            "waiting_for": _masked_wait(waiting_for(execution, current), mask),
+            "actions": actions(execution, current),
         }
     )
 

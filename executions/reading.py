@@ -22,8 +22,8 @@ _ONE = "id = {0} AND workflow_id = {1}"
 _TASKS = "execution_id = {0} AND item IS NULL ORDER BY position"
 #: What an answer tells of a task run; the others are read when they are asked for.
 _SHOWN = (
-    "id", "name", "items", "waiting", "child", "type", "status", "attempt", "worker", "due_at", "started_at",
-    "attempt_started_at", "completed_at", "inputs", "outputs", "stored", "error", "reason", "progress",
+    "id", "name", "items", "waiting", "child", "type", "status", "attempt", "worker", "lease_until", "due_at",
+    "started_at", "attempt_started_at", "completed_at", "inputs", "outputs", "stored", "error", "reason", "progress",
     "progress_message", "usage", "log",
 )  # fmt: skip
 

@@ -8,13 +8,15 @@ from typing import Any
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
+from django.utils.dateparse import parse_datetime
 from rest_framework.renderers import JSONRenderer
 
 from executions import reading
-from executions.database import rows_of
+from executions.database import database_now, rows_of
 from executions.engine.state import ExecutionStatus, TaskStatus
 from executions.models import Attempt, Execution, TaskRun
 from executions.present import describe_execution
+from executions.waiting import LOST_WORKER
 from tests.api_client import Api, assert_problem
 from tests.factories import START, make_execution, make_file, make_task_run, make_worker, make_workflow
 from workflows.models import Workflow
@@ -74,6 +76,67 @@ def test_what_it_waits_for(api: Api, workflow: Workflow) -> None:
     make_task_run(execution, "first", TaskStatus.WAITING, due_at=START + timedelta(minutes=1))
     waiting = api.call("GET", path, status=200)["waiting_for"]
     assert (waiting["for"], waiting["until"]) == ("retry", "2025-11-23T08:01:00Z")
+
+
+def with_items(execution: Execution, *items: dict[str, Any]) -> str:
+    """Let the first task be a list under way with these items; the execution's address."""
+    counted = {"total": 9, "next": len(items), "completed": 0, "failed": 0}
+    make_task_run(execution, "first", TaskStatus.RUNNING, items=counted)
+    for place, fields in enumerate(items):
+        TaskRun.objects.create(
+            execution=execution,
+            name=f"first[{place}]",
+            item=place,
+            position=0,
+            type="flow.approval",
+            attempt=1,
+            **fields,
+        )
+    make_worker()
+    return f"/workflows/{execution.workflow_id}/executions/{execution.pk}"
+
+
+APPROVAL = {"for": "approval", "since": "2025-11-23T08:00:00+00:00", "title": "Go on?"}
+
+
+def test_items_that_wait_are_what_it_waits_for(api: Api, workflow: Workflow) -> None:
+    execution = make_execution(workflow, ExecutionStatus.RUNNING)
+    waits = {"status": TaskStatus.WAITING, "waiting": {"for": "timer"}, "due_at": START + timedelta(minutes=1)}
+    path = with_items(execution, waits, {"status": TaskStatus.WAITING, "waiting": APPROVAL})
+    shown = api.call("GET", path, status=200)
+    assert shown["waiting_for"].items() >= {"for": "approval", "task": "first[1]", "detail": "Go on?"}.items()
+    assert [reason["task"] for reason in shown["waiting_for"]["all"]] == ["first[1]", "first[0]"]
+    assert shown["actions"] == ["cancel", "rerun", "approve", "reject"]
+
+
+def test_an_item_that_runs_is_waited_for_by_nobody_but_a_person_may_be(api: Api, workflow: Workflow) -> None:
+    execution = make_execution(workflow, ExecutionStatus.RUNNING)
+    path = with_items(execution, {"status": TaskStatus.RUNNING}, {"status": TaskStatus.WAITING, "waiting": APPROVAL})
+    shown = api.call("GET", path, status=200)
+    assert shown["waiting_for"] is None
+    assert "approve" in shown["actions"]
+
+
+def test_a_list_of_which_nothing_runs_waits_for_a_worker(api: Api, workflow: Workflow) -> None:
+    path = with_items(make_execution(workflow, ExecutionStatus.RUNNING))
+    waiting = api.call("GET", path, status=200)["waiting_for"]
+    assert waiting["for"] == "worker"
+
+
+@pytest.mark.parametrize("seconds", [-60, 60])
+def test_a_try_whose_worker_is_gone_waits_for_another(api: Api, workflow: Workflow, seconds: int) -> None:
+    execution = make_execution(workflow, ExecutionStatus.RUNNING)
+    until = database_now() + timedelta(seconds=seconds)
+    make_task_run(execution, "first", TaskStatus.RUNNING, lease_until=until)
+    path = f"/workflows/{workflow.pk}/executions/{execution.pk}"
+    waiting = api.call("GET", path, status=200)["waiting_for"]
+    if seconds > 0:
+        assert waiting is None
+        return
+    assert (waiting["for"], waiting["task"], "worker" in waiting["detail"]) == ("worker", "first", True)
+    assert parse_datetime(waiting["since"]) == until
+    make_worker()
+    assert api.call("GET", path, status=200)["waiting_for"]["detail"] == LOST_WORKER
 
 
 def test_the_failed_tries_of_a_task(api: Api, workflow: Workflow) -> None:
