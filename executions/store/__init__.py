@@ -8,7 +8,16 @@ children, and the bell. Whoever finds the execution changed reads it again under
 from __future__ import annotations
 
 from executions.store.accepting import ReadFirst, create, flush
-from executions.store.byhand import cancel, cancel_orphans, fail, give_files, note_progress, renew_leases
+from executions.store.byhand import (
+    cancel,
+    cancel_orphans,
+    fail,
+    give_files,
+    make_due,
+    note_progress,
+    renew_leases,
+    waiting_to_begin,
+)
 from executions.store.neighbours import wake_parked
 from executions.store.reading import load, seconds_to_next, take
 from executions.store.rows import Loaded
@@ -40,6 +49,7 @@ __all__ = [
     "give_files",
     "load",
     "look_after",
+    "make_due",
     "note_progress",
     "renew_leases",
     "save",
@@ -49,5 +59,6 @@ __all__ = [
     "step",
     "take",
     "take_back",
+    "waiting_to_begin",
     "wake_parked",
 ]

@@ -8,7 +8,7 @@ from typing import Any
 
 from dataflow.lib.errors import TaskError
 from dataflow.lib.failpoints import failpoint
-from executions import files
+from executions import files, queue
 from executions.database import database_now, writing
 from executions.engine.outcomes import error_as_json
 from executions.engine.planner import Claim
@@ -27,6 +27,25 @@ def give_files(execution_id: str, values: Mapping[str, Any]) -> None:
             inputs = {**loaded.row.inputs, **values}
             revision = loaded.row.revision + 1
             Execution.objects.filter(pk=execution_id).update(inputs=inputs, revision=revision)
+
+
+def waiting_to_begin(execution_ids: Collection[str], *, hold: bool) -> set[str]:
+    """Which of these executions still wait to begin; with ``hold``, nobody takes them for a while."""
+    pending = Execution.objects.filter(pk__in=execution_ids, status=ExecutionStatus.PENDING)
+    found = set(pending.values_list("pk", flat=True))
+    if hold:
+        until = database_now() + queue.RING_AGAIN
+        for execution_id in found:  # each by itself: no lock is waited for with another in hand
+            pending.filter(pk=execution_id).update(wake_at=until)
+    return found
+
+
+def make_due(execution_id: str) -> None:
+    """Let another worker begin an execution that this one took and does not begin."""
+    pending = Execution.objects.filter(pk=execution_id, status=ExecutionStatus.PENDING)
+    with writing():
+        if pending.update(wake_at=database_now() - queue.AT_ONCE):
+            queue.ring(execution_id)
 
 
 def fail(execution_id: str, error: TaskError) -> None:

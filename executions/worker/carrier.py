@@ -8,7 +8,7 @@ write, and read again.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -21,7 +21,7 @@ from executions.engine.state import ExecutionStatus
 from executions.worker import quickly
 from executions.worker.caution import Caution
 from executions.worker.database import persist
-from executions.worker.fetching import fetch_files
+from executions.worker.fetching import Fetches
 
 #: Tries of one execution that one step starts besides those of the threads that are at it.
 MORE_AT_ONCE = 16
@@ -60,6 +60,7 @@ class Carrier:
     """One for a process. ``run`` runs a try; ``slots`` gives threads: how many of those wanted are free.
 
     ``spawn`` runs work in a thread that ``slots`` gave, and ``give_back`` returns those that were not needed.
+    ``fetch`` stores the files by URL of an execution that begins: ``Fetches.fetch``.
     """
 
     def __init__(
@@ -70,10 +71,12 @@ class Carrier:
         slots: Callable[[int], int] = lambda _wanted: 0,
         give_back: Callable[[int], None] = lambda _number: None,
         spawn: Callable[[Callable[[], None]], None] = lambda work: work(),
+        fetch: Callable[[str, Mapping[str, str]], bool] | None = None,
     ) -> None:
         self._worker = worker
         self._run = run
         self._slots, self._give_back, self._spawn = slots, give_back, spawn
+        self._fetch = fetch or Fetches().fetch
         self._handles: dict[str, _Handle] = {}
         self._caution = Caution()
         self._lock = threading.Lock()
@@ -87,8 +90,8 @@ class Carrier:
             try:
                 claim = self._step(handle, _Ticket(taken=taken))
             except store.FilesMissing as missing:
-                fetch_files(execution_id, missing.urls)
-                claim = self._step(handle, _Ticket())
+                fetched = self._fetch(execution_id, missing.urls)
+                claim = self._step(handle, _Ticket()) if fetched else None
             self._go_on(handle, claim)
         finally:
             self._leave(handle)
@@ -161,6 +164,7 @@ class Carrier:
             try:
                 claims, wanting, slots = self._decide(handle, batch)
             except store.FilesMissing:
+                handle.loaded = None  # its inputs change when the files are there
                 self._finish(handle, batch)
                 raise
             except Exception:  # whatever it is, nobody knows what was written: it is raised on

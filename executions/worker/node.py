@@ -23,6 +23,7 @@ from executions.engine.state import TaskStatus
 from executions.models import TaskRun, Worker
 from executions.worker.context import TryContext, context_for
 from executions.worker.database import drop_connection, persist, release_connection
+from executions.worker.fetching import Fetches
 from executions.worker.runner import run_try
 from tasks_lib import registry
 
@@ -71,6 +72,7 @@ class Node:
         self._running: dict[tuple[str, str, int], Running] = {}
         self._lock = threading.Lock()
         self._stopped = threading.Event()
+        self.fetches = Fetches()
         self._heart = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
 
     def start(self) -> None:
@@ -94,6 +96,7 @@ class Node:
         self.stopping = self._releasing = True
         for running in self._snapshot():
             running.context.cancellation.stop(_stopped())
+        self.fetches.release_all()
 
     @property
     def stuck(self) -> int:
@@ -141,6 +144,7 @@ class Node:
             due = time.monotonic() - last >= BEAT_SECONDS
             try:
                 self._look(renew=due)
+                self.fetches.look(renew=due)
                 if due:
                     last = time.monotonic()
                     self._show()
@@ -151,7 +155,7 @@ class Node:
 
     def _look(self, *, renew: bool) -> None:
         """Stop tries that are not this worker's any more, renew the leases of the others, show progress."""
-        running = [one for one in self._snapshot() if one.age() > LOOK_SECONDS]
+        running = [one for one in self._snapshot() if one.age() > LOOK_SECONDS / 2]
         if not running:
             return
         failpoint("heartbeat.before")

@@ -61,7 +61,12 @@ class WorkerProcess:
         self._free = threading.Semaphore(threads)
         self._node = Node(threads=threads)
         self._carrier = Carrier(
-            self._node.id, run=self._node.run, slots=self._more_slots, give_back=self._give_back, spawn=self._spawn
+            self._node.id,
+            run=self._node.run,
+            slots=self._more_slots,
+            give_back=self._give_back,
+            spawn=self._spawn,
+            fetch=self._node.fetches.fetch,
         )
         self._together = Together(self._node.id, run=partial(self._node.run, may_store=False))
         self._lanes = Lanes()

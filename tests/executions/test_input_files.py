@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from django.db import connection
 
 from executions import files, store
+from executions.database import database_now
 from executions.models import Execution, StoredFile
+from executions.queue import RING_AGAIN
 from executions.worker import fetching
+from executions.worker.carrier import Carrier
+from executions.worker.node import Node
 from tests.executions_driver import carry, echo, is_due, started
+from tests.plugins.stack import wait_until
+from tests.stubs.watched_stub import WatchedStub
 from tests.stubs.web_stub import Page, WebStub
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -41,6 +49,60 @@ def test_it_works(web: WebStub) -> None:
     assert execution.inputs == {"f": stored.as_value()}
     assert stored.execution_id == execution.pk
     assert sum(web.counts().values()) == 1
+
+
+def test_a_worker_that_took_it_goes_on_at_once_with_what_it_fetched(web: WebStub) -> None:
+    values = {"f": {"url": web.page("/f", b"x")}}
+    execution = started(echo("a", "{{inputs.f.size}}"), inputs=[{"name": "f", "type": "file"}], values=values)
+    (taken,) = store.take(1)
+    carry(execution, taken)
+    execution.refresh_from_db()
+    assert execution.status == "COMPLETED"
+
+
+def test_one_at_a_time_fetches_and_nobody_takes_it_meanwhile() -> None:
+    """Who comes second leaves it; the heartbeat renews; a cancelled one is let go."""
+    with WatchedStub() as web:
+        values = {"f": {"url": web.url("/watched/f")}}
+        execution = started(echo("a"), inputs=[{"name": "f", "type": "file"}], values=values)
+        node = Node(threads=2)
+        first, second = (Carrier(node.id, run=node.run, fetch=node.fetches.fetch) for _ in range(2))
+        with ThreadPoolExecutor(1) as pool:
+            fetching_it = pool.submit(in_a_thread, first, execution.pk)
+            wait_until(lambda: web.count("/watched/f"), timeout=10, what="it is fetched")
+            second.carry(execution.pk)
+            node.fetches.look(renew=True)
+            execution.refresh_from_db()
+            assert execution.wake_at > database_now() + RING_AGAIN / 2
+            store.cancel(execution.pk, reason="", by="me")
+            node.fetches.look(renew=False)
+            fetching_it.result(timeout=5)
+        assert web.count("/watched/f") == 1
+    execution.refresh_from_db()
+    assert (execution.status, execution.task_runs.exclude(status="CANCELLED").count()) == ("CANCELLED", 0)
+
+
+def test_a_worker_that_stops_leaves_it_to_another() -> None:
+    with WatchedStub() as web:
+        values = {"f": {"url": web.url("/watched/f")}}
+        execution = started(echo("a"), inputs=[{"name": "f", "type": "file"}], values=values)
+        store.take(1)
+        node = Node(threads=1)
+        with ThreadPoolExecutor(1) as pool:
+            carrier = Carrier(node.id, run=node.run, fetch=node.fetches.fetch)
+            fetching_it = pool.submit(in_a_thread, carrier, execution.pk)
+            wait_until(lambda: web.count("/watched/f"), timeout=10, what="it is fetched")
+            assert not is_due(execution)
+            node.release_all()
+            fetching_it.result(timeout=5)
+    assert is_due(execution)
+
+
+def in_a_thread(carrier: Carrier, execution_id: str) -> None:
+    try:
+        carrier.carry(execution_id)
+    finally:
+        connection.close()
 
 
 def test_a_passing_fault_is_tried_again(web: WebStub, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -111,6 +111,18 @@ def test_cancel_interrupts_within_two_seconds(stack: Installation, web: WatchedS
     assert web.count("/counted/n") == 0
 
 
+def test_cancel_interrupts_an_input_that_is_fetched(stack: Installation, web: WatchedStub) -> None:
+    task = {"name": "a", "type": "text.static", "inputs": {"text": "x"}}
+    workflow = stack.workflow(task, inputs=[{"name": "f", "type": "file"}])
+    started = stack.start(workflow, inputs={"f": {"url": web.url("/watched/f")}})
+    wait_until(lambda: web.count("/watched/f"), timeout=10, what="it is fetched")
+    asked = time.monotonic()
+    stack.cancel(started)
+    wait_until(lambda: "/watched/f" in web.hung_up, timeout=5, what="the connection is dropped")
+    assert web.hung_up["/watched/f"] - asked < 2
+    assert stack.state(started)["status"] == "CANCELLED"
+
+
 def test_a_failed_branch_interrupts_the_others(stack: Installation, web: WatchedStub) -> None:
     good = download("good", web.url("/watched/g"), depends_on=[])
     bad = download("bad", web.url("/meet/1/x"), depends_on=[], condition="{{true}}") | {
