@@ -9,10 +9,10 @@ from django.urls import URLPattern, re_path
 
 from dataflow.catalogue import TryPage
 from dataflow.pages import HomeFragment, HomePage, favicon
+from executions.list_pages import ExecutionListFragment
 from executions.pages import (
     CancelPage,
     ExecutionFragment,
-    ExecutionListFragment,
     RedeliverPage,
     RunPage,
     ValuePage,

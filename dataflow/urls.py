@@ -15,9 +15,9 @@ from dataflow.health import HealthView, ReadyView
 from dataflow.lib.errors import ApiProblem, not_found
 from dataflow.task_types import TaskTypesView, TaskTypeView
 from executions import api as executions
+from executions import list_pages, secret_api, secret_pages
 from executions import log_api as logs
 from executions import pages as execution_pages
-from executions import secret_api, secret_pages
 from executions import verbs_api as verbs
 from executions.triggers import api as triggers
 from executions.triggers import pages as trigger_pages
@@ -39,11 +39,11 @@ _SHARED = (
     (_WORKFLOW, workflows.WorkflowView, workflow_pages.WorkflowPage),
     (rf"{_WORKFLOW}/versions", workflows.VersionsView, workflow_pages.VersionListPage),
     (_VERSION, workflows.VersionView, workflow_pages.VersionPage),
-    (rf"{_WORKFLOW}/executions", executions.ExecutionsView, execution_pages.ExecutionListPage),
+    (rf"{_WORKFLOW}/executions", executions.ExecutionsView, list_pages.ExecutionListPage),
     (_EXECUTION, executions.ExecutionView, execution_pages.ExecutionPage),
     (rf"{_WORKFLOW}/schedules", triggers.SchedulesView, trigger_pages.SchedulesPage),
     (rf"{_WORKFLOW}/hooks", triggers.HooksView, trigger_pages.HooksPage),
-    (r"executions", executions.AllExecutionsView, execution_pages.ExecutionListPage),
+    (r"executions", executions.AllExecutionsView, list_pages.ExecutionListPage),
     (r"secrets", secret_api.SecretsView, secret_pages.SecretsPage),
     (r"secrets/(?P<name>[A-Za-z0-9_.-]{1,200})", secret_api.SecretView, secret_pages.SecretPage),
     (r"connections", secret_api.ConnectionsView, secret_pages.ConnectionsPage),

@@ -53,7 +53,7 @@ class ExecutionsView(APIView):
         known = _remembered(request, workflow_id)
         workflow = known or _workflow(workflow_id)
         try:
-            wait = number_parameter(request, "wait", maximum=MAX_WAIT_SECONDS)
+            wait = number_parameter(request.query_params, "wait", maximum=MAX_WAIT_SECONDS)
             with start_body(request) as body:
                 execution = _start(request, body, workflow, is_remembered=known is not None, flushed=not wait)
         except (ApiProblem, APIException):
@@ -169,7 +169,7 @@ def get_file(file_id: str) -> StoredFile:
 
 
 def _listed(request: Request, rows: ExecutionQuerySet) -> Response:
-    page = page_of(filtered(request, rows).only(*LISTED), request.query_params)
+    page = page_of(filtered(request.query_params, rows).only(*LISTED), request.query_params)
     links = next_link(request.path, request.query_params, page.next_cursor)
     shown = [describe_in_list(execution) for execution in page.rows]
     return Response({"executions": shown, "next_cursor": page.next_cursor}, headers=links)

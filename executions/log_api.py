@@ -84,7 +84,7 @@ class LogsView(APIView):
         level = request.query_params.get("level", "").lower() or LEVELS[0]
         if level not in LEVELS:
             raise bad_parameter("level", f"`level` is one of {', '.join(LEVELS)}: lines of that level and above.")
-        task = text_parameter(request, "task")
+        task = text_parameter(request.query_params, "task")
         lines = lines_of(execution.pk, limit=limit + 1, after=_place(request), task=task, level=level)
         following = _cursor(lines[limit - 1].place) if len(lines) > limit else None
         return Response(

@@ -1,4 +1,4 @@
-"""Pages of executions: the list, one execution with its live parts, starting one, and what can be done to one."""
+"""Pages of executions: one execution with its live parts, starting one, and what can be done to one."""
 
 from __future__ import annotations
 
@@ -10,20 +10,17 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect
 
-from dataflow.api.html import PageView, digest, list_page, quoted
+from dataflow.api.html import PageView, quoted
 from dataflow.lib.errors import ApiProblem
 from dataflow.lib.fields import dump_json
 from executions import services
-from executions.engine.state import ExecutionStatus
 from executions.hidden import fillable, shown_inputs
-from executions.models import Delivery, Execution, ExecutionQuerySet
+from executions.models import Delivery, Execution
 from executions.parts import Part, changed_since, etag_of, parts_of, poll_every, stamp_of
 from executions.present import describe_execution
 from workflows.forms import RunForm, is_upload
 from workflows.models import Workflow
 from workflows.pages import pretty, shell_quoted, workflow_or_404
-
-STATUSES = tuple(status.value for status in ExecutionStatus)
 
 
 def execution_or_404(execution_id: str, workflow_id: str | None = None) -> Execution:
@@ -39,41 +36,6 @@ class ExecutionPageView(PageView):
     """What the pages of executions share."""
 
     here = "executions"
-
-
-class ExecutionListPage(ExecutionPageView):
-    """Executions, of all workflows or of one, newest first. The first page renews itself."""
-
-    def get(self, request: HttpRequest, workflow_id: str = "") -> HttpResponseBase:
-        """``?status=`` and ``?workflow_id=`` filter; every filter is in the address."""
-        context = self.list_context(request, workflow_id)
-        context["workflows"] = list(Workflow.objects.live().order_by("title", "pk").only("id", "title")[:200])
-        return self.render("executions/list.html", context)
-
-    def list_context(self, request: HttpRequest, workflow_id: str) -> dict[str, Any]:
-        """What the table shows, with the entity tag of it."""
-        status = request.GET.get("status", "").upper()
-        status = status if status in STATUSES else ""
-        chosen = workflow_id or request.GET.get("workflow_id", "").replace("\0", "")
-        workflow = workflow_or_404(chosen) if chosen else None
-        rows: ExecutionQuerySet = Execution.objects.for_list()
-        rows = rows.filter(workflow=workflow) if workflow else rows
-        page = list_page(rows.filter(status=status) if status else rows, request)
-        facts = [[row.pk, row.status, str(row.completed_at)] for row in page.rows]
-        context = {"page": page, "status": status, "workflow": workflow, "fixed": bool(workflow_id)}
-        context["address"] = f"/workflows/{workflow_id}/executions" if workflow_id else "/executions"
-        context["statuses"] = STATUSES
-        context["every"] = 0 if page.first_query else 1 if any(_alive(row) for row in page.rows) else 3
-        return context | {"etag": digest([facts, page.next_query])}
-
-
-class ExecutionListFragment(ExecutionListPage):
-    """The table of the list alone, for its page to renew itself."""
-
-    def get(self, request: HttpRequest, workflow_id: str = "") -> HttpResponseBase:
-        """304 when nothing changed."""
-        context = self.list_context(request, workflow_id)
-        return self.fragment("executions/parts/list.html", context, etag=context["etag"])
 
 
 class ExecutionPage(ExecutionPageView):
@@ -241,7 +203,3 @@ def live_context(execution: Execution, stamp: str, parts: list[Part]) -> dict[st
 def _inputs(workflow: Workflow) -> list[dict[str, Any]]:
     inputs: list[dict[str, Any]] = workflow.current().definition.get("inputs", [])
     return inputs
-
-
-def _alive(row: Execution) -> bool:
-    return not ExecutionStatus(row.status).ended

@@ -28,7 +28,7 @@ class WorkflowsView(APIView):
 
     def get(self, request: Request) -> Response:
         """The workflows, newest first; ``?search=`` in title and description."""
-        found = Workflow.objects.live().search(text_parameter(request, "search"))
+        found = Workflow.objects.live().search(text_parameter(request.query_params, "search"))
         page = page_of(found, request.query_params)
         shown = [describe_in_list(workflow) for workflow in page.rows]
         links = next_link("/workflows", request.query_params, page.next_cursor)

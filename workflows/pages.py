@@ -68,7 +68,7 @@ class WorkflowListPage(WorkflowPageView):
             last_status=Subquery(last.values("status")[:1]),
             last_at=Subquery(last.values("created_at")[:1]),
         )
-        context = {"page": list_page(shown, request), "search": search, "archived": archived}
+        context = {"page": list_page(shown, request.GET), "search": search, "archived": archived}
         return self.render("workflows/list.html", context)
 
 

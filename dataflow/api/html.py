@@ -7,10 +7,9 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, TypeVar
-from urllib.parse import urlencode
 
 from django.db.models import Model, QuerySet
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotModified
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotModified, QueryDict
 from django.http.response import HttpResponseBase
 from django.shortcuts import render
 from django.utils.decorators import method_decorator
@@ -81,11 +80,13 @@ class ListPage(Generic[Row]):
     first_query: str
 
 
-def list_page(rows: QuerySet[Row], request: HttpRequest) -> ListPage[Row]:
-    """The page that ``?cursor=`` asks for, by the paging of the API; the other parameters stay in the addresses."""
-    query = {key: str(value) for key, value in request.GET.items() if value}
+def list_page(rows: QuerySet[Row], query: QueryDict) -> ListPage[Row]:
+    """The page that ``cursor`` asks for, by the paging of the API; what else is asked for stays in the addresses."""
     page = page_of(rows, query)
-    kept = {key: value for key, value in query.items() if key != "cursor"}
-    following = urlencode(kept | {"cursor": page.next_cursor}) if page.next_cursor else ""
-    first = f"?{urlencode(kept)}" if "cursor" in query else ""
-    return ListPage(rows=page.rows, next_query=following, first_query=first)
+    kept = query.copy()
+    for name in [name for name in kept if name == "cursor" or not any(kept.getlist(name))]:
+        del kept[name]
+    first = f"?{kept.urlencode()}" if query.get("cursor") else ""
+    following = kept.copy()
+    following["cursor"] = page.next_cursor or ""
+    return ListPage(rows=page.rows, next_query=following.urlencode() if page.next_cursor else "", first_query=first)

@@ -5,32 +5,32 @@ from __future__ import annotations
 from collections.abc import Collection
 from datetime import UTC, datetime
 
+from django.http import QueryDict
 from django.utils.dateparse import parse_datetime
-from rest_framework.request import Request
 
 from dataflow.api.pagination import bad_parameter
 
 
-def text_parameter(request: Request, name: str, *, max_length: int = 200) -> str:
+def text_parameter(query: QueryDict, name: str, *, max_length: int = 200) -> str:
     """A text, empty when it was not given."""
-    text = request.query_params.get(name, "")
+    text = query.get(name, "")
     if len(text) > max_length or "\0" in text:
         raise bad_parameter(name, f"`{name}` is a text of at most {max_length} characters.")
     return text
 
 
-def choices_parameter(request: Request, name: str, known: Collection[str]) -> list[str]:
+def choices_parameter(query: QueryDict, name: str, known: Collection[str]) -> list[str]:
     """Values out of ``known``, given several times or separated by commas, without regard to case."""
-    given = [value.strip().upper() for text in request.query_params.getlist(name) for value in text.split(",")]
+    given = [value.strip().upper() for text in query.getlist(name) for value in text.split(",")]
     chosen = [value for value in given if value]
     if unknown := [value for value in chosen if value not in known]:
         raise bad_parameter(name, f"`{name}` is one of {', '.join(known)}, not {unknown[0][:40]}.")
     return chosen
 
 
-def time_parameter(request: Request, name: str) -> datetime | None:
+def time_parameter(query: QueryDict, name: str) -> datetime | None:
     """A moment, RFC 3339 with its zone; ``None`` when it was not given."""
-    text = request.query_params.get(name, "")
+    text = query.get(name, "")
     if not text:
         return None
     try:
@@ -44,9 +44,9 @@ def time_parameter(request: Request, name: str) -> datetime | None:
     return moment
 
 
-def number_parameter(request: Request, name: str, *, maximum: float) -> float:
+def number_parameter(query: QueryDict, name: str, *, maximum: float) -> float:
     """A number from 0 to ``maximum``, 0 when it was not given."""
-    text = request.query_params.get(name, "0")
+    text = query.get(name, "0")
     try:
         number = float(text)
     except ValueError:

@@ -152,6 +152,7 @@ def test_filters(api: Api, workflow: Workflow, path: str, query: str, places: li
         ("limit=201", "/limit"),
         ("cursor=x", "/cursor"),
         ("workflow=%00", "/workflow"),
+        ("search=%00", "/search"),
     ],
 )
 def test_bad_queries(api: Api, path: str, query: str, pointer: str) -> None:
@@ -190,6 +191,17 @@ def test_what_started_them(api: Api, workflow: Workflow, path: str) -> None:
     for query, wanted in (("trigger=schedule", parent), ("trigger_ref=sc-1", parent), (f"parent={parent.pk}", child)):
         assert ids_of(api.call("GET", f"{path}?{query}", status=200)) == [wanted.pk]
     assert api.call("GET", f"{path}?trigger=workflow", status=200)["executions"][0]["parent"] == parent.pk
+
+
+def test_search(api: Api, workflow: Workflow) -> None:
+    mine, other = make_execution(workflow), make_execution(make_workflow(title="Über uns", description="of that day"))
+
+    def found(text: str) -> list[str]:
+        return ids_of(api.call("GET", f"/executions?{urlencode({'search': text})}", status=200))
+
+    assert found(mine.pk.upper()) == [mine.pk]
+    assert found("ber UNS") == found("that day") == found(other.workflow_id) == [other.pk]
+    assert found("we-unknown") == found("%") == []
 
 
 def test_an_index_is_entered_by_the_cursor(api: Api, workflow: Workflow) -> None:
