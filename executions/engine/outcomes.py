@@ -18,6 +18,7 @@ from executions.engine.retry import retry_delay
 from executions.engine.run import Run
 from executions.engine.state import TaskState, TaskStatus
 from tasks_lib.base import Wait
+from workflows.definition import ExpressionError
 
 #: A task that took this many workers with it is FAILED (4-execution.md, promise 3).
 MAX_LOST = 3
@@ -79,6 +80,11 @@ def error_as_json(error: TaskError) -> dict[str, Any]:
     if error.retry_after is not None:
         shown["retry_after"] = error.retry_after
     return shown | ({"details": dict(error.details)} if error.details else {})
+
+
+def expression_failure(error: ExpressionError, place: str) -> TaskError:
+    """The failure of a task of which an expression in ``place`` has no value."""
+    return TaskError(error.code, f"{place}: {error.message}")
 
 
 def shown_error(error: Mapping[str, Any] | None, place: int | None) -> dict[str, Any] | None:
@@ -184,11 +190,15 @@ def is_last_chance(state: TaskState) -> bool:
 def release(run: Run, state: TaskState) -> None:
     """The worker shuts down: the task goes back to be taken by another, or fails where repeating is not harmless."""
     if state.repeatable:
-        # Not a death: neither the losses nor the retries of the policy are used up.
-        run.move(state, TaskStatus.PENDING, lease_until=None)
+        requeue(run, state)
     else:
         stopped = TaskError("worker_lost", "The worker was stopped while it ran this task.", retryable=True)
         fail(run, state, stopped, jitter=0.0)
+
+
+def requeue(run: Run, state: TaskState) -> None:
+    """Let another worker claim it. Not a death: neither the losses nor the retries of the policy are used up."""
+    run.move(state, TaskStatus.PENDING, lease_until=None)
 
 
 def _end_of(run: Run, wait: Wait) -> datetime | None:

@@ -6,7 +6,7 @@ items that can start now, in order. ``prepare`` turns one of them into a claim.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from itertools import chain
@@ -14,19 +14,19 @@ from typing import Any
 
 from dataflow.lib.errors import TaskError
 from dataflow.lib.sizes import json_size
-from executions.engine import waits
+from executions.engine import lists, waits
 from executions.engine.outcomes import (
     LEASE_SECONDS,
     MAX_OUTPUT_BYTES,
     carried,
-    complete,
     error_as_json,
+    expression_failure,
     is_last_chance,
     lose,
 )
 from executions.engine.run import Run
 from executions.engine.scope import scope_of
-from executions.engine.state import ExecutionStatus, Items, TaskState, TaskStatus, item_name, task_of
+from executions.engine.state import ExecutionStatus, TaskState, TaskStatus, task_of
 from tasks_lib.base import TaskType
 from workflows.definition import (
     Catalogue,
@@ -37,7 +37,6 @@ from workflows.definition import (
     Task,
     check_condition,
     evaluate_outputs,
-    items_of,
     render_inputs,
 )
 
@@ -79,39 +78,26 @@ def startable(run: Run) -> list[str]:
     if run.status.ended:
         return []
     names = sorted(_ready(run), key=lambda name: (run.place_of(name), run.task(name).item or 0))
-    return names + [name for task in sorted(run.spread, key=run.place_of) for name in _new_items(run, task)]
+    return names + [name for task in sorted(run.spread, key=run.place_of) for name in lists.new_items(run, task)]
 
 
 def can_start(run: Run) -> bool:
     """Whether anything could start now."""
     if run.status.ended:
         return False
-    new = (name for task in run.spread for name in _new_items(run, task))
+    new = (name for task in run.spread for name in lists.new_items(run, task))
     return next(chain(_ready(run), new), None) is not None
 
 
 def _ready(run: Run) -> Iterator[str]:
     """What is PENDING and waits for nothing, or whose retry is due; in no order."""
     due = (name for name in run.waiting if waits.retry_is_due(run, run.tasks[name]))
-    return (name for name in chain(run.pending, due) if not _begins_items(run, name) and not _is_held_back(run, name))
+    names = chain(run.pending, due)
+    return (name for name in names if not lists.begins(run, name) and not _is_held_back(run, name))
 
 
 def _is_held_back(run: Run, name: str) -> bool:
     return run.holds_back and is_last_chance(run.task(name))
-
-
-def _begins_items(run: Run, name: str) -> bool:
-    state = run.task(name)
-    return state.item is None and run.definition_of(name).for_each is not None
-
-
-def _new_items(run: Run, task: str) -> Iterable[str]:
-    """The items that were never claimed and have room among those under way."""
-    items, for_each = run.tasks[task].items, run.definition_of(task).for_each
-    if items is None or for_each is None:
-        return ()
-    room = for_each.concurrency - len(run.live_items.get(task, ()))
-    return (item_name(task, item) for item in range(items.next, min(items.total, items.next + max(0, room))))
 
 
 def _deadline_passed(run: Run) -> bool:
@@ -174,79 +160,10 @@ def _unless_true(run: Run, task: Task, state: TaskState) -> bool:
             reason = f"Its condition refers to task {error.missing[0]}, which gave no outputs."
             run.move(state, TaskStatus.SKIPPED, reason=reason)
         else:
-            run.move(state, TaskStatus.FAILED, error=error_as_json(_expression_failure(error, "condition")))
+            run.move(state, TaskStatus.FAILED, error=error_as_json(expression_failure(error, "condition")))
     else:
         run.move(state, TaskStatus.SKIPPED, reason="Its condition is false.")
     return True
-
-
-def _items_begin(run: Run) -> bool:
-    """Take a ``for_each`` task whose turn has come to RUNNING: from then on its items can start."""
-    names = [name for name in run.pending if _begins_items(run, name)]
-    for name in sorted(names, key=run.place_of):
-        state = run.task(name)
-        run.begin()
-        try:
-            total = len(_list_of(run, name))
-        except MissingThrough as missing:
-            reason = f"Its list comes from task {missing.task_name}, which gave no outputs."
-            run.move(state, TaskStatus.SKIPPED, reason=reason)
-        except (ExpressionError, TaskError) as error:
-            failure = error if isinstance(error, TaskError) else _expression_failure(error, "for_each")
-            run.move(state, TaskStatus.FAILED, error=error_as_json(failure))
-        else:
-            run.move(
-                state, TaskStatus.RUNNING, attempt=state.attempt + 1, items=state.items or Items(total=total),
-                started_at=state.started_at or run.now, attempt_started_at=run.now, data={"items": total},
-            )  # fmt: skip
-    return bool(names)
-
-
-def _list_of(run: Run, name: str) -> list[Any]:
-    """The list of a ``for_each`` task, worked out once."""
-    for_each = run.definition_of(name).for_each
-    assert for_each is not None
-    if name not in run.lists:
-        run.lists[name] = items_of(for_each, scope_of(run))
-    return run.lists[name]
-
-
-def _items_end(run: Run) -> bool:
-    """Complete a ``for_each`` task whose items have all ended, or fail it with the item that failed."""
-    found = False
-    for name in sorted(run.spread, key=run.place_of):
-        items, for_each = run.tasks[name].items, run.definition_of(name).for_each
-        assert items is not None
-        assert for_each is not None
-        if items.failed and for_each.on_item_failure == "fail":
-            _fail_with_item(run, name)
-        elif items.done:
-            _collect(run, name)
-        else:
-            continue
-        found = True
-    return found
-
-
-def _fail_with_item(run: Run, name: str) -> None:
-    ended = (state for state in run.tasks.values() if state.item is not None and task_of(state.name) == name)
-    first = next((state for state in ended if state.status in (TaskStatus.FAILED, TaskStatus.SKIPPED)), None)
-    why = (first.error or {"code": "dependency_failed", "message": first.reason}) if first else {"code": "runtime"}
-    place = f"Item {first.item}: " if first else "An item failed. "
-    error = {**why, "message": f"{place}{why.get('message', '')}", "item": first.item if first else None}
-    run.cancel_items(name, "another item failed")
-    run.move(run.tasks[name], TaskStatus.FAILED, error=error, data={"error": error})
-
-
-def _collect(run: Run, name: str) -> None:
-    state = run.tasks[name]
-    try:
-        outputs = run.gather(name)
-    except TaskError as error:
-        shown = error_as_json(error)
-        run.move(state, TaskStatus.FAILED, error=shown, data={"error": shown})
-    else:
-        complete(run, state, outputs)
 
 
 def _all_ended(run: Run) -> bool:
@@ -276,8 +193,8 @@ RULES: tuple[Rule, ...] = (
     _lease_expired,
     _wait_over,
     _condition_decides,
-    _items_begin,
-    _items_end,
+    lists.begin,
+    lists.end,
     _all_ended,
 )
 
@@ -295,7 +212,7 @@ def prepare(run: Run, name: str, catalogue: Catalogue, *, worker: str = "") -> C
         _without_input(run, state, missing)
         return None
     except (ExpressionError, TaskError) as error:
-        failure = error if isinstance(error, TaskError) else _expression_failure(error, "inputs")
+        failure = error if isinstance(error, TaskError) else expression_failure(error, "inputs")
         run.move(state, TaskStatus.FAILED, error=error_as_json(failure))
         return None
     return _start(run, state, task_type, inputs, worker)
@@ -334,13 +251,13 @@ def _rendered(run: Run, state: TaskState, catalogue: Catalogue) -> tuple[TaskTyp
     if task_type is None:
         raise TaskError("validation", f"This installation has no task type {type_name} any more.")
     if state.item is not None:
-        _list_of(run, task.name)
+        lists.list_of(run, task.name)
     return task_type, render_inputs(inputs, task_type, scope_of(run, state))
 
 
 def _without_input(run: Run, state: TaskState, missing: MissingThrough) -> None:
     """Skip the task; but a fallback that cannot stand in leaves it failed, as its own tries did."""
-    reason = f"Its input {missing.input_name} comes from task {missing.task_name}, which gave no outputs."
+    reason = lists.lacks_input(missing)
     if state.on_fallback:
         reason = f"The fallback cannot run. {reason}"
         run.move(state, TaskStatus.FAILED, reason=reason, data={"error": state.error})
@@ -382,7 +299,3 @@ def _claim(run: Run, state: TaskState, task_type: TaskType, inputs: Mapping[str,
         resumed=carried(state) or None,
         secrets=run.secrets,
     )
-
-
-def _expression_failure(error: ExpressionError, place: str) -> TaskError:
-    return TaskError(error.code, f"{place}: {error.message}")

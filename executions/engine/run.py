@@ -22,7 +22,8 @@ from executions.engine.state import (
     item_name,
     task_of,
 )
-from workflows.definition import Definition, Task
+from tasks_lib import registry
+from workflows.definition import Catalogue, Definition, Task
 
 _TASK_EVENTS = {
     TaskStatus.RUNNING: "task.started",
@@ -89,6 +90,8 @@ class Run:
     tasks: dict[str, TaskState] = field(default_factory=dict)
     children: Mapping[str, EndedChild] = field(default_factory=dict)
     gather: Callable[[str], Mapping[str, Any]] = _no_items
+    #: The task types that the tasks are of.
+    catalogue: Catalogue = registry
     #: What ``{{secrets.NAME}}`` gives, looked up when it is asked for.
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
     is_fresh: bool = True

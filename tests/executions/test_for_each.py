@@ -145,6 +145,18 @@ def test_a_list_of_a_skipped_task_skips_it() -> None:
     assert "task gone" in task(execution, "a").reason
 
 
+def test_items_that_lack_an_input_through_a_skipped_task_are_skipped_as_one() -> None:
+    gone = ask("gone", condition="{{false}}")
+    needs = {"url": "http://example.com/{{item}}/{{tasks.gone.outputs.body}}"}
+    execution = started(gone, ask("a", inputs=needs, for_each=[1, 2]), ask("b"), outputs=[ALL[0] | {"type": "any"}])
+    tries = Tries(url_of)
+    assert carried(execution, tries) == ("COMPLETED", {"all": None})
+    row = task(execution, "a")
+    assert (row.status, row.reason) == ("SKIPPED", "Its input url comes from task gone, which gave no outputs.")
+    assert ([name for name, _ in tries.ran], item_runs(execution)) == (["b"], [])
+    assert event_types(execution)[:3] == ["execution.created", "task.skipped gone", "execution.started"]
+
+
 def test_a_list_that_is_none_fails_it() -> None:
     execution = started(ask("first"), each("a", "{{tasks.first.outputs.json}}"))
     status, error = carried(execution, Tries(lambda _claim: Completed(outputs={"json": {"no": 1}})))

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dataflow.lib.expressions.evaluate import Expression, ExpressionError, Run, Scope, compile_source, quick
-from dataflow.lib.expressions.tokens import MAX_EXPRESSION, ExpressionProblem, Path, expression_end, plain_path
+from dataflow.lib.expressions.tokens import INDEX, MAX_EXPRESSION, ExpressionProblem, Path, expression_end, plain_path
 from dataflow.lib.sizes import json_size
 from tasks_lib.base import JsonValue
 from workflows.definition.problems import Report, at
@@ -134,6 +134,15 @@ class Template:
     def is_text(self) -> bool:
         """Whether it is a string with expressions inside: always rendered to text."""
         return isinstance(self._node, _Mixed)
+
+    @property
+    def chooses_by_item(self) -> bool:
+        """Whether which tasks it needs may differ from item to item: an expression of it reads of both."""
+        return any(
+            "tasks" in {path[0] for path in one.references}
+            and any(path[0] in ("item", "index") or INDEX in path for path in one.references)
+            for one in self.expressions
+        )
 
     def render(self, scope: Scope) -> JsonValue:
         """The value with every expression replaced, once. Raises ``ExpressionError``."""

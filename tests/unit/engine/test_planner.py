@@ -140,6 +140,51 @@ def test_skips_go_down_the_chain_and_say_why() -> None:
     assert driver.run.status is ExecutionStatus.COMPLETED
 
 
+GONE = echo("a", condition="{{false}}")
+
+
+def loop(text: str, items: Any = ("x", "y"), **more: Any) -> dict[str, Any]:
+    return echo("b", text, for_each=list(items), depends_on=["a"], **more)
+
+
+@pytest.mark.parametrize("text", [after("a"), f"{{{{item}}}} {after('a')}", "{{tasks.a.outputs.text + item}}"])
+@pytest.mark.parametrize("policy", ["fail", "null", "drop"])
+def test_a_list_whose_items_all_lack_an_input_is_skipped(text: str, policy: str) -> None:
+    driver = Driver(GONE, loop(text, on_item_failure=policy), echo("c"))
+    assert driver.ready() == ["c"]
+    assert driver.state("b").status is TaskStatus.SKIPPED
+    assert driver.state("b").reason == "Its input text comes from task a, which gave no outputs."
+    assert driver.state("b").attempt == 0
+
+
+def test_a_list_behind_a_failure_that_was_accepted_is_skipped() -> None:
+    driver = Driver(echo("a", continue_on_failure=True), loop(after("a")), echo("c"))
+    driver.start("a")
+    driver.fails("a")
+    assert driver.ready() == ["c"]
+    assert driver.state("b").status is TaskStatus.SKIPPED
+
+
+@pytest.mark.parametrize("items", [["x", "y"], ["y", "x"]])
+def test_a_list_of_which_some_items_have_all_they_need_begins(items: list[str]) -> None:
+    text = "{{item == 'x' ? 'own' : tasks.a.outputs.text}}"
+    driver = Driver(GONE, loop(text, items, on_item_failure="drop"))
+    assert driver.ready() == ["b[0]", "b[1]"]
+    assert driver.state("b").status is TaskStatus.RUNNING
+
+
+@pytest.mark.parametrize(
+    ("text", "items", "ready"),
+    [(after("a"), [], []), ("{{item}}", ["x"], ["b[0]"]), ("{{item.no}}", [{}], ["b[0]"])],
+)
+def test_a_list_that_lacks_nothing_through_others_begins(text: str, items: list[Any], ready: list[str]) -> None:
+    """One without items too, and one whose items fail for reasons of their own."""
+    driver = Driver(GONE, loop(text, items))
+    driver.run.gather = lambda _name: {"text": []}
+    assert driver.ready() == ready
+    assert driver.state("b").attempt == 1
+
+
 def test_outputs_of_a_skipped_task_are_null() -> None:
     driver = Driver(echo("a", condition="{{false}}"), outputs=[TEXT_OUTPUT])
     assert driver.ready() == []
