@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,7 +11,7 @@ from dataflow.lib.times import rfc3339
 from executions.engine.outcomes import complete, fail
 from executions.engine.run import Run
 from executions.engine.state import Event, ExecutionStatus, Items, TaskStatus, task_of
-from workflows.definition import Definition, Task, Template, canonical_json, rename_outputs
+from workflows.definition import Definition, Task, canonical_json, rename_outputs
 from workflows.definition.graph import in_order
 
 #: What a task that goes on starts with; its attempt number goes on too, for the tries of before stay listed.
@@ -143,15 +143,5 @@ def _written(document: Mapping[str, Any]) -> dict[str, str]:
 def _refers_to(task: Task, inputs: Collection[str]) -> bool:
     if not inputs:
         return False
-    paths = {path for template in _templates(task) for path in template.references if path[0] == "inputs"}
+    paths = {path for template in task.templates() for path in template.references if path[0] == "inputs"}
     return any(len(path) == 1 or path[1] in inputs for path in paths)
-
-
-def _templates(task: Task) -> Iterator[Template]:
-    yield from task.inputs.values()
-    if task.condition is not None:
-        yield task.condition
-    if task.for_each is not None:
-        yield task.for_each.items
-    if task.fallback is not None:
-        yield from task.fallback.inputs.values()

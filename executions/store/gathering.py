@@ -30,7 +30,7 @@ def gather(loaded: Loaded, name: str) -> files.LazyOutputs:
     assert task.for_each is not None
     dropping = task.for_each.on_item_failure == "drop"
     collected: dict[str, list[Any]] = {output: [] for output in _outputs_of(task)}
-    count, size = 0, 0
+    count, size, knows = 0, 0, False
     for outputs in _outputs_in_order(loaded, name):
         if outputs is None and dropping:
             continue
@@ -38,11 +38,14 @@ def gather(loaded: Loaded, name: str) -> files.LazyOutputs:
         if size > MAX_OUTPUT_BYTES:
             limit = MAX_OUTPUT_BYTES // 2**20
             raise TaskError("too_large", f"The outputs of all items are over {limit} MiB together.")
+        knows = knows or outputs is not None
         for output in outputs or ():
             collected.setdefault(output, [None] * count)
         for output, values in collected.items():
             values.append(None if outputs is None else outputs.get(output))
         count += 1
+    if not knows:  # of a type that gives what another workflow does, nobody said what that is
+        collected = {output: [None] * count for output in loaded.run.definition.outputs_read_of(name)} | collected
     return files.LazyOutputs(*files.keep_large(collected, execution_id=loaded.run.id, task=name))
 
 

@@ -173,6 +173,46 @@ def test_a_for_each_of_children() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("items", "policy", "given"),
+    [([], "fail", []), ([1, 2], "null", [None, None]), ([1, 2], "drop", [])],
+)
+def test_a_for_each_of_children_of_which_none_completed(items: list[int], policy: str, given: list[None]) -> None:
+    """What the other workflow gives is not known; but what is asked for is."""
+    of = other(flow("b", "fail", message="no"))
+    parent = started(
+        {
+            "name": "call",
+            "type": "workflow.run",
+            "inputs": {"workflow_id": of.pk},
+            "for_each": items,
+            "on_item_failure": policy,
+            "outputs": [{"name": "mine", "value": "{{outputs.renamed}}"}],
+        },
+        echo("one", "{{string(size(tasks.call.outputs.counted))}}", condition="{{tasks.call.outputs.asked == null}}"),
+        outputs=[
+            {"name": "all", "type": "list", "value": "{{tasks.call.outputs.text}}"},
+            {"name": "deep", "type": "any", "value": ["{{size(tasks.call.outputs['any name'])}}"]},
+        ],
+    )
+    work()
+    assert ended(parent) == ("COMPLETED", {"all": given, "deep": [len(given)]})
+    assert task(parent, "call").outputs == dict.fromkeys(("mine", "text", "counted", "asked", "any name"), given)
+    assert task(parent, "one").status == "SKIPPED"
+
+
+def test_what_the_children_do_not_give_is_not_made_up() -> None:
+    of = other(echo("b", "x"), outputs=OUT)
+    parent = started(
+        {"name": "call", "type": "workflow.run", "inputs": {"workflow_id": of.pk}, "for_each": [1]},
+        outputs=[{"name": "all", "type": "list", "value": "{{tasks.call.outputs.texts}}"}],
+    )
+    work()
+    status, error = ended(parent)
+    assert status == "FAILED"
+    assert "texts" in error["message"]
+
+
 def test_inputs_that_do_not_fit_start_nothing() -> None:
     of = other(echo("b", "{{inputs.text}}"), inputs=[{"name": "text", "type": "text"}])
     parent = calling(of, given={"inputs": {"no": "such"}})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal, Protocol
 
@@ -134,6 +135,14 @@ class Task:
             fallback = self.fallback
             yield from ((fallback.type, "fallback/inputs", name, one) for name, one in fallback.inputs.items())
 
+    def templates(self) -> Iterator[Template]:
+        """All of its templates: the inputs that are given, the fallback's too, its condition and its list."""
+        yield from (template for *_, template in self.given())
+        if self.condition is not None:
+            yield self.condition
+        if self.for_each is not None:
+            yield self.for_each.items
+
     def secrets(self) -> Iterator[str]:
         """The names of the secrets that its inputs refer to; each as often as it is mentioned."""
         return (name for *_, template in self.given() for name in secrets_of(template))
@@ -190,6 +199,16 @@ class Definition:
         object.__setattr__(self, "dependents", MappingProxyType(dependents))
         object.__setattr__(self, "secrets", frozenset(name for task in self.tasks for name in task.secrets()))
         object.__setattr__(self, "sensitive", frozenset(one.name for one in self.inputs if one.sensitive))
+
+    def outputs_read_of(self, name: str) -> set[str]:
+        """The names of those outputs of a task that are referred to somewhere."""
+        templates = chain((one for task in self.tasks for one in task.templates()), (one.value for one in self.outputs))
+        read = {path[:_NAME] for template in templates for path in template.references if len(path) >= _NAME}
+        return {output for *place, output in read if place == ["tasks", name, "outputs"] and isinstance(output, str)}
+
+
+#: Parts of ``tasks.TASK.outputs.NAME``.
+_NAME = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
