@@ -16,7 +16,7 @@ from executions.api import get_execution
 from executions.models import Execution
 from executions.present import describe_execution, describe_started, url_of
 from executions.start_body import object_with, openai_key
-from executions.verbs_body import Selection, decision_of, nothing, reason_of, rerun_of, selection_of
+from executions.verbs_body import Selection, both, decision_of, nothing, reason_of, rerun_of, selection_of
 from workflows.models import Workflow
 from workflows.services import get_workflow
 
@@ -75,24 +75,33 @@ class BulkView(APIView):
         """Best effort: 200 with what went well and why the rest did not; ``dry_run`` only counts."""
         workflow = get_workflow(workflow_id) if workflow_id else None
         body = object_with(request.data, _BULK_FIELDS[verb])
-        selection = selection_of(body, everywhere=workflow is None)
-        act = _ACTS[verb](request, body)
-        chosen = _chosen(selection, verb, workflow)
+        selection, act = both(
+            lambda: selection_of(body, everywhere=workflow is None), lambda: _ACTS[verb](request, body)
+        )
+        if selection.filter is None:
+            chosen = bulk.Chosen(ids=selection.ids)
+        else:
+            chosen = bulk.chosen_by_filter(selection.filter, verb=verb, workflow=workflow, after=selection.after)
         if selection.dry_run:
-            return Response({"matched": len(chosen.ids) + chosen.remaining, "remaining": chosen.remaining})
+            return Response({"matched": _matched(selection, chosen, workflow)} | _left(chosen))
         results = bulk.act_on_each(chosen.ids, act, workflow=workflow)
-        return Response(_described(results, chosen.remaining, verb))
+        return Response(_described(results, verb) | _left(chosen))
 
 
-def _chosen(selection: Selection, verb: str, workflow: Workflow | None) -> bulk.Chosen:
+def _matched(selection: Selection, chosen: bulk.Chosen, workflow: Workflow | None) -> int:
     if selection.filter is None:
-        return bulk.Chosen(ids=selection.ids)
-    return bulk.chosen_by_filter(selection.filter, verb=verb, workflow=workflow)
+        return bulk.existing(selection.ids, workflow=workflow)
+    return len(chosen.ids) + chosen.remaining
 
 
-def _described(results: bulk.Results, remaining: int, verb: str) -> dict[str, Any]:
+def _left(chosen: bulk.Chosen) -> dict[str, Any]:
+    """What the filter matches besides, and the way to it."""
+    return {"remaining": chosen.remaining, "next_cursor": chosen.place.cursor() if chosen.place else None}
+
+
+def _described(results: bulk.Results, verb: str) -> dict[str, Any]:
     failed = {key: _problem(problem) for key, problem in results.failed.items()}
-    shown = {"succeeded": results.succeeded, "failed": failed, "remaining": remaining}
+    shown = {"succeeded": results.succeeded, "failed": failed}
     return shown | ({"started": results.started} if verb == "rerun" else {})
 
 
@@ -113,7 +122,7 @@ def _resuming(request: Request, _body: Mapping[str, Any]) -> bulk.Act:
 
 
 def _rerunning(request: Request, body: Mapping[str, Any]) -> bulk.Act:
-    key, changes = openai_key(request), rerun_of({name: body[name] for name in _RERUN if name in body})
+    key, changes = openai_key(request), rerun_of({name: body[name] for name in _RERUN if name in body}, many=True)
 
     def act(execution: Execution) -> Execution:
         return verbs.rerun_execution(execution=execution, changes=changes, openai_key=key, user=request.user).execution
@@ -121,7 +130,7 @@ def _rerunning(request: Request, body: Mapping[str, Any]) -> bulk.Act:
     return act
 
 
-_CHOICE = ("ids", "filter", "dry_run")
+_CHOICE = ("ids", "filter", "cursor", "dry_run")
 #: What a rerun of many may change: the same for each.
 _RERUN = ("workflow_version", "inputs", "labels", "monitoring", "priority")
 _BULK_FIELDS = {"cancel": (*_CHOICE, "reason"), "resume": _CHOICE, "rerun": (*_CHOICE, *_RERUN)}

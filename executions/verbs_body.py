@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from django.utils.dateparse import parse_datetime
 
-from dataflow.lib.errors import Problem, invalid
-from executions.bulk import MAX_MANY, Filter
+from dataflow.lib.errors import ApiProblem, Problem, invalid
+from executions.bulk import MAX_MANY, Filter, Place
 from executions.engine.state import ExecutionStatus
 from executions.start_body import object_with
 from executions.start_options import check_options
 from executions.verbs import LATEST, Rerun
+from workflows.definition.monitoring import check_labels, check_monitoring
 from workflows.definition.problems import Report, at, kind, nearest, shown
 
 _RERUN = ("workflow_version", "inputs", "from_task", "labels", "monitoring", "priority")
@@ -22,14 +23,19 @@ _FILTER = ("status", "created_after", "created_before", "workflow", "label")
 _STATUSES = tuple(status.value for status in ExecutionStatus)
 MAX_REASON = 500
 _LONGEST_ID = 40
+_LONGEST_CURSOR = 400
+
+First = TypeVar("First")
+Second = TypeVar("Second")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Selection:
-    """Which executions a bulk request means: by ids, or by a filter."""
+    """Which executions a bulk request means: by ids, or by a filter, there from ``after`` a place on."""
 
     ids: Sequence[str] = ()
     filter: Filter | None = None
+    after: Place | None = None
     dry_run: bool = False
 
 
@@ -59,8 +65,11 @@ def decision_of(data: Any) -> tuple[Any, str]:
     return body.get("values"), comment
 
 
-def rerun_of(data: Any) -> Rerun:
-    """What a rerun changes. Inputs, labels and monitoring are checked where every execution starts."""
+def rerun_of(data: Any, *, many: bool = False) -> Rerun:
+    """What a rerun changes. Inputs, labels and monitoring are checked where every execution starts.
+
+    For ``many`` the last two are checked here: what is wrong for each is refused before any of them starts.
+    """
     body, report = object_with(data, _RERUN), Report()
     changes = Rerun(
         version=_version(body.get("workflow_version"), report),
@@ -71,8 +80,27 @@ def rerun_of(data: Any) -> Rerun:
         priority=body.get("priority"),
     )
     report.extend(check_options(priority=changes.priority)[1])
+    if many and changes.labels is not None:
+        report.extend(check_labels(changes.labels, "/labels"))
+    if many and changes.monitoring is not None:
+        report.extend(check_monitoring(changes.monitoring, "/monitoring"))
     _refuse(report)
     return changes
+
+
+def both(first: Callable[[], First], second: Callable[[], Second]) -> tuple[First, Second]:
+    """What two readers of one request give. Raises the problems of both together."""
+    try:
+        found = first()
+    except ApiProblem as problem:
+        report = Report()
+        report.extend(problem.errors)
+        try:
+            second()
+        except ApiProblem as another:
+            report.extend(another.errors)
+        raise invalid(problem.detail, report.problems) from problem
+    return found, second()
 
 
 def selection_of(body: Mapping[str, Any], *, everywhere: bool) -> Selection:
@@ -87,8 +115,23 @@ def selection_of(body: Mapping[str, Any], *, everywhere: bool) -> Selection:
     elif ids is not None:
         _check_ids(ids, report)
     found = _filter(wanted, report, everywhere=everywhere) if ids is None and wanted is not None else None
+    after = _place(body.get("cursor"), report, by_filter=ids is None)
     _refuse(report)
-    return Selection(ids=ids or (), filter=found, dry_run=dry_run)
+    return Selection(ids=ids or (), filter=found, after=after, dry_run=dry_run)
+
+
+def _place(value: Any, report: Report, *, by_filter: bool) -> Place | None:
+    if value is None:
+        return None
+    if not by_filter:
+        report.problem("/cursor", "conflicting", "`cursor` goes with `filter`: of `ids`, each is done.")
+        return None
+    try:
+        return Place.read(value if isinstance(value, str) and len(value) <= _LONGEST_CURSOR else "")
+    except ValueError:
+        detail = "`cursor` is not one that such a request gave as `next_cursor`."
+        report.problem("/cursor", "wrong_type" if not isinstance(value, str) else "invalid_parameter", detail)
+        return None
 
 
 def _check_ids(ids: Any, report: Report) -> None:
@@ -107,19 +150,22 @@ def _filter(wanted: Any, report: Report, *, everywhere: bool) -> Filter | None:
     if not isinstance(wanted, dict):
         report.problem("/filter", "wrong_type", f"`filter` must be an object, not {kind(wanted)}.")
         return None
+    before = len(report.problems)
     for name in [name for name in wanted if name not in _FILTER][:20]:
         hint = nearest(name, _FILTER) or f"A filter has {', '.join(_FILTER)}."
         report.problem(at("/filter", name), "unknown_field", f"A filter has no field {shown(name)}.", hint)
-    if everywhere and not wanted:
-        detail = "An empty filter would mean every execution there is. Say which: by status, time, workflow or label."
-        report.problem("/filter", "required", detail)
-    return Filter(
+    found = Filter(
         statuses=_statuses(wanted.get("status"), report),
         created_after=_moment(wanted.get("created_after"), "/filter/created_after", report),
         created_before=_moment(wanted.get("created_before"), "/filter/created_before", report),
-        workflow=_text(wanted.get("workflow"), "/filter/workflow", report),
+        workflow=_workflow(wanted.get("workflow"), report),
         label=_label(wanted.get("label"), report),
     )
+    # By what was understood, not by what was sent: a field of null restricts nothing.
+    if everywhere and found == Filter() and len(report.problems) == before:
+        detail = "An empty filter would mean every execution there is. Say which: by status, time, workflow or label."
+        report.problem("/filter", "required", detail)
+    return found
 
 
 def _statuses(value: Any, report: Report) -> tuple[str, ...]:
@@ -127,6 +173,9 @@ def _statuses(value: Any, report: Report) -> tuple[str, ...]:
     if not isinstance(given, list):
         report.problem("/filter/status", "wrong_type", f"`status` must be a list, not {kind(value)}.")
         return ()
+    if not given and value is not None:
+        hint = "Leave it out to mean all that can be acted on."
+        report.problem("/filter/status", "too_short", "`status` names at least one status.", hint)
     for index, status in enumerate(given):
         if status not in _STATUSES:
             hint = f"One of {', '.join(_STATUSES)}."
@@ -153,11 +202,18 @@ def _label(value: Any, report: Report) -> tuple[str, str] | None:
     """``key:value``, as in the query of a list."""
     if value is None:
         return None
-    if not isinstance(value, str) or ":" not in value:
+    key, colon, text = value.partition(":") if isinstance(value, str) else ("", "", "")
+    if not key or not colon:
         report.problem("/filter/label", "wrong_type", "`label` is a text: the key, a colon, and the value.")
         return None
-    key, _, text = value.partition(":")
     return key, text
+
+
+def _workflow(value: Any, report: Report) -> str:
+    if value == "":
+        detail = "`workflow` is the id of a workflow, not an empty text."
+        report.problem("/filter/workflow", "too_short", detail, "Leave it out to mean any workflow.")
+    return _text(value, "/filter/workflow", report)
 
 
 def _version(value: Any, report: Report) -> int | str | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -62,20 +61,47 @@ def _limit(text: str) -> int:
 
 
 def _cursor_of(row: Any) -> str:
-    return base64.urlsafe_b64encode(f"{row.created_at.isoformat()}~{row.pk}".encode()).decode().rstrip("=")
+    return write_cursor(row.created_at.isoformat(), row.pk)
 
 
 def _after(cursor: str, *, numbered: bool) -> Q:
     at: datetime | None
     try:
-        text = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode("ascii")
-        moment, key = text.split("~")
-        at = datetime.fromisoformat(moment)
-        at = at.astimezone(UTC) if at.tzinfo is not None else None
-    except (binascii.Error, ValueError, OverflowError):
+        moment, key = read_cursor(cursor, parts=2)
+        at = moment_of(moment)
+    except ValueError:
         at, key = None, ""
     # A key of another list must not reach a column of numbers: it would be an error of the server.
-    if at is None or not (key.isdigit() and len(key) <= 18 if numbered else key.replace("-", "").isalnum()):
+    if at is None or not (key.isdigit() and len(key) <= 18 if numbered else is_key(key)):
         raise bad_parameter("cursor", "`cursor` is not one that a list gave as `next_cursor`.")
     # The first half alone is what an index can be entered by: without it, page 10,000 would read all before it.
     return Q(created_at__lte=at) & (Q(created_at__lt=at) | Q(pk__lt=key))
+
+
+def write_cursor(*parts: str | int) -> str:
+    """An opaque text that tells a place in a list."""
+    return base64.urlsafe_b64encode("~".join(map(str, parts)).encode()).decode().rstrip("=")
+
+
+def read_cursor(cursor: str, *, parts: int) -> list[str]:
+    """What ``write_cursor`` was given. Raises ``ValueError`` where it made no such text of so many parts."""
+    found = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode("ascii").split("~")
+    if len(found) != parts:
+        raise ValueError(cursor)
+    return found
+
+
+def moment_of(text: str) -> datetime:
+    """The moment in UTC that a part of a cursor tells. Raises ``ValueError``."""
+    at = datetime.fromisoformat(text)
+    if at.tzinfo is None:
+        raise ValueError(text)
+    try:
+        return at.astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError(text) from error
+
+
+def is_key(text: str) -> bool:
+    """Whether a part of a cursor may be an id such as ``we-…``."""
+    return text.replace("-", "").isalnum()
