@@ -82,6 +82,8 @@ class Execution(models.Model):
     #: The order of first starts: higher priority first, then by this time (see ``store.accept``).
     priority = models.SmallIntegerField(default=0)
     pick_at = models.DateTimeField(null=True, blank=True)
+    #: Accepted to begin then (``delay``, ``start_at``): until then it takes no part in anything. None: at once.
+    start_at = models.DateTimeField(null=True, blank=True)
     #: ``workflow.concurrency``: at most ``concurrency_limit`` with the same key run at a time. Empty: no limit.
     concurrency_key = models.CharField(max_length=300, blank=True, default="")
     concurrency_limit = models.PositiveIntegerField(null=True, blank=True)

@@ -8,8 +8,7 @@ from functools import partial
 from typing import Any
 
 from django.core.files.uploadedfile import UploadedFile
-from django.db import IntegrityError, connection
-from django.db.models import Q
+from django.db import IntegrityError
 
 from dataflow.lib.errors import ApiProblem, Problem, conflict, invalid, not_found
 from dataflow.lib.failpoints import failpoint
@@ -21,6 +20,7 @@ from executions.models import Execution, IdempotencyKey, StoredFile
 from executions.needs import require as require_needs
 from executions.start_options import StartOptions, check_options
 from executions.starting import Frozen, build_row, frozen_version, sealed
+from executions.store import slots
 from executions.uploads import Upload
 from workflows.definition import (
     Definition,
@@ -202,6 +202,7 @@ def _postpone(row: Execution, options: StartOptions) -> None:
     """A start at a time of its own."""
     if (at := options.starts_at()) is not None:
         row.wake_at = row.pick_at = at
+        row.start_at = at if at > database.database_now() else None
 
 
 def _frozen(workflow: Workflow, number: int) -> Frozen:
@@ -242,7 +243,7 @@ def accept(
     the workflow wants no queue.
     """
     insert = insert or store.create
-    on_limit = _on_limit(row)
+    on_limit = slots.on_limit_of(row.version_id) if row.concurrency_key else ""
     if not key and on_limit != "reject":
         insert(row)
     else:
@@ -258,8 +259,8 @@ def accept(
                 raise
             return first
     failpoint("accept.after_commit")
-    if on_limit == "cancel_running":
-        _cancel_earlier(row)
+    if on_limit == "cancel_running" and row.start_at is None:
+        slots.make_room_later(row.concurrency_key)
     return row
 
 
@@ -271,31 +272,11 @@ def _insert(row: Execution, key: str, request_hash: str, insert: Callable[[Execu
         IdempotencyKey.objects.create(key=key, request_hash=request_hash, execution=row)
 
 
-def _on_limit(row: Execution) -> str:
-    limited = definition_of(row.version_id).concurrency if row.concurrency_key else None
-    return limited.on_limit if limited is not None else ""
-
-
 def _refuse_if_full(row: Execution) -> None:
-    """Raise ``ApiProblem`` 429 when as many executions as may run are alive. One at a time looks, for each key."""
-    if connection.vendor == "postgresql":
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [row.concurrency_key])
-    alive = Execution.objects.alive().filter(concurrency_key=row.concurrency_key).count()
-    if alive >= (row.concurrency_limit or 0):
-        detail = f"{alive} executions are alive; this workflow allows {row.concurrency_limit} and does not queue more."
+    """Raise ``ApiProblem`` 429 when as many executions as may run do so, or are about to."""
+    if why := slots.refusal(row):
         headers = {"Retry-After": "1"}
-        raise ApiProblem(
-            status=429, code="concurrency_limit", title="Too many requests", detail=detail, headers=headers
-        )
-
-
-def _cancel_earlier(row: Execution) -> None:
-    """Cancel what was accepted before under the same key: the newest one counts."""
-    earlier = Q(created_at__lt=row.created_at) | Q(created_at=row.created_at, pk__lt=row.pk)
-    same = Execution.objects.alive().filter(earlier, concurrency_key=row.concurrency_key)
-    for execution_id in same.values_list("pk", flat=True):
-        store.cancel(execution_id, reason=f"Replaced by {row.pk}.", by="concurrency")
+        raise ApiProblem(status=429, code="concurrency_limit", title="Too many requests", detail=why, headers=headers)
 
 
 def _first_answer(key: str, request_hash: str) -> Execution | None:

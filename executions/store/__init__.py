@@ -18,11 +18,11 @@ from executions.store.byhand import (
     renew_leases,
     waiting_to_begin,
 )
-from executions.store.neighbours import wake_parked
 from executions.store.reading import load, seconds_to_next, take
 from executions.store.rows import Loaded
 from executions.store.saves import Saves
 from executions.store.saving import Stale, save, shown_inputs
+from executions.store.slots import wake_parked
 from executions.store.steps import (
     EndOfTry,
     FilesMissing,

@@ -10,10 +10,10 @@ from datetime import datetime
 from django.db import connection
 from django.db.models import Count, F, Q
 
+from dataflow.lib.fields import StatementNow
 from executions import queue
-from executions.database import writing
 from executions.engine.state import ExecutionStatus
-from executions.models import ALIVE, Execution
+from executions.models import ALIVE, Execution, ExecutionQuerySet
 from executions.store.rows import Row
 
 
@@ -42,18 +42,10 @@ def slot_is_free(row: Row) -> bool:
     return running.exclude(pk=row.id).count() < (row.concurrency_limit or 1)
 
 
-def wake_parked(now: datetime) -> int:
-    """Look for slots that are free though somebody waits for one, and wake whom they are for. Returns how many."""
-    waiting = Execution.objects.filter(status=ExecutionStatus.PENDING, wake_at__isnull=True).exclude(concurrency_key="")
-    keys = list(waiting.order_by().values_list("concurrency_key", "concurrency_limit").distinct())
-    woken = 0
-    for key, limit in keys:
-        running = Execution.objects.filter(concurrency_key=key, status=ExecutionStatus.RUNNING).count()
-        for _ in range(max(0, (limit or 1) - running)):
-            with writing():
-                wake_next(key, now)
-            woken += 1
-    return woken
+def contenders(key: str) -> ExecutionQuerySet:
+    """The executions of ``key`` that run or wait to begin, without those that are to begin later."""
+    later = Q(status=ExecutionStatus.PENDING, start_at__gt=StatementNow())
+    return Execution.objects.alive().filter(concurrency_key=key).exclude(later)
 
 
 def orphans(parent_id: str | None = None) -> list[str]:

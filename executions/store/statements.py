@@ -176,7 +176,7 @@ ACCEPTED_COLUMNS = (
     "id", "workflow_id", "version_id", "workflow_version", "title", "status", "inputs", "outputs", "stored", "error",
     "labels", "monitoring", "secrets", "webhook_secret", "trigger", "trigger_ref", "created_by_id", "sequence",
     "revision", "takes", "priority", "concurrency_key", "concurrency_limit", "parent_id", "parent_task", "depth",
-    "rerun_of_id",
+    "rerun_of_id", "start_at",
 )  # fmt: skip
 #: An execution counts as arrived later by a second for each of its workflow that waits before it, up to so many.
 MAX_RANK = 1000

@@ -14,7 +14,7 @@ from executions.engine.outcomes import Completed, Failed, Outcome, Suspended
 from executions.engine.planner import Claim, plan, prepare, take_up
 from executions.engine.run import Run
 from executions.engine.state import ExecutionStatus, TaskState, TaskStatus
-from executions.store import children, neighbours
+from executions.store import children, neighbours, slots
 from executions.store.reading import load, load_unless_locked
 from executions.store.rows import Loaded
 from executions.store.saving import save
@@ -82,8 +82,7 @@ def advance(loaded: Loaded, *, worker: str, wanted: int, only: Callable[[Run, st
     if run.status is ExecutionStatus.PENDING:
         if urls := files.urls_in(run.definition, run.inputs):
             raise FilesMissing(urls)
-        if loaded.row.concurrency_key and not neighbours.slot_is_free(loaded.row):
-            loaded.is_parked = True
+        if loaded.row.concurrency_key and _is_without_slot(loaded):
             return []
     loaded.is_parked = False
     claims: list[Claim] = []
@@ -102,6 +101,16 @@ def advance(loaded: Loaded, *, worker: str, wanted: int, only: Callable[[Run, st
                 run.holds_back = True
                 break
     return claims
+
+
+def _is_without_slot(loaded: Loaded) -> bool:
+    """Whether no slot is free for one that is to begin: then it is parked."""
+    if neighbours.slot_is_free(loaded.row):
+        return False
+    if not loaded.is_parked:  # looked at once a step
+        slots.parked(loaded.row)
+    loaded.is_parked = True
+    return True
 
 
 def take_back(loaded: Loaded, *, worker: str, in_hand: Collection[tuple[str, int]]) -> list[Claim]:
@@ -143,6 +152,7 @@ def _suspend(loaded: Loaded, state: TaskState, suspended: Suspended) -> None:
         return
     try:
         child = children.child_of(loaded.row, state.name, wait.data)
+        slots.admit_child(child, besides=loaded.children)
     except TaskError as error:
         if wait.state is None:
             outcomes.fail(loaded.run, state, error, jitter=0.0)

@@ -48,7 +48,9 @@ def resume(execution_id: str, *, by: str, secrets: str) -> None:
             raise NotResumable(run.status, parent)
         verbs.resume(run, by=by, items=_take_items_back(loaded))
         # As if it had come just now: what waits longer goes first. The rest of the row is what a step writes.
-        Execution.objects.filter(pk=execution_id).update(secrets=secrets, resumed_at=run.now, pick_at=run.now)
+        Execution.objects.filter(pk=execution_id).update(
+            secrets=secrets, resumed_at=run.now, pick_at=run.now, start_at=None
+        )
         # Also where no task is left to run: then the outputs are evaluated again.
         save(loaded, wake_at=run.now)
 

@@ -271,6 +271,7 @@ def test_a_workflow_that_queues_nothing_is_full(api: Api) -> None:
     assert Execution.objects.get(pk=made.pk).status == "PENDING"
 
 
+@pytest.mark.django_db(transaction=True)
 def test_the_newest_replaces_those_before_it(api: Api) -> None:
     limited = make_workflow(concurrency={"limit": 1, "on_limit": "cancel_running"})
     _, first = rerun(api, make_execution(limited))

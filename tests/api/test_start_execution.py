@@ -106,6 +106,25 @@ def test_a_limit_that_refuses(api: Api) -> None:
     start(api, workflow, {"inputs": {"text": "a"}}, Idempotency_Key="one")
 
 
+@pytest.mark.django_db(transaction=True)
+def test_a_start_at_a_later_time_replaces_nobody_yet(api: Api) -> None:
+    workflow = make_workflow(concurrency=LIMITED | {"on_limit": "cancel_running"})
+    first = start(api, workflow, {"inputs": {"text": "a"}}).json()
+    later = start(api, workflow, {"inputs": {"text": "a"}, "delay": 3600}).json()
+    assert [api.call("GET", one["url"], status=200)["status"] for one in (first, later)] == ["PENDING", "PENDING"]
+
+
+def test_a_start_at_a_later_time_is_no_reason_to_refuse(api: Api) -> None:
+    workflow = make_workflow(concurrency=LIMITED | {"on_limit": "reject"})
+    body = {"inputs": {"text": "a"}}
+    start(api, workflow, body | {"delay": 3600})
+    start(api, workflow, body)
+    start(api, workflow, body | {"delay": 3600})
+    for more in ({}, {"delay": 0}, {"start_at": "2020-01-01T00:00:00Z"}):
+        assert_problem(start(api, workflow, body | more, 429), 429, "concurrency_limit")
+
+
+@pytest.mark.django_db(transaction=True)
 def test_a_limit_by_which_the_newest_one_counts(api: Api) -> None:
     workflow = make_workflow(concurrency=LIMITED | {"on_limit": "cancel_running"})
     first, other, last = (start(api, workflow, {"inputs": {"text": text}}).json() for text in ("a", "b", "a"))
