@@ -18,7 +18,7 @@ from executions.engine.retry import retry_delay
 from executions.engine.run import Run
 from executions.engine.state import TaskState, TaskStatus
 from tasks_lib.base import Wait
-from workflows.definition import ExpressionError
+from workflows.definition import Catalogue, ExpressionError, rename_outputs
 
 #: A task that took this many workers with it is FAILED (4-execution.md, promise 3).
 MAX_LOST = 3
@@ -98,6 +98,23 @@ def shown_error(error: Mapping[str, Any] | None, place: int | None) -> dict[str,
 def complete(run: Run, state: TaskState, outputs: Mapping[str, Any]) -> None:
     """RUNNING or WAITING → COMPLETED."""
     run.move(state, TaskStatus.COMPLETED, outputs=outputs, error=None, reason="")
+
+
+def complete_wait(run: Run, state: TaskState, outputs: Mapping[str, Any]) -> None:
+    """WAITING → COMPLETED with what the wait gave, and what a try would add to that: nulls of a fallback, renames."""
+    task = run.definition_of(state.name)
+    if state.on_fallback and task.fallback is not None:
+        outputs = {**lacking(run.catalogue, task.fallback.type, task.type), **outputs}
+    complete(run, state, rename_outputs(task.renames, dict(outputs)) if task.renames else outputs)
+
+
+def lacking(catalogue: Catalogue, fallback: str, replaced: str) -> dict[str, None]:
+    """The outputs of the type ``replaced`` that the type ``fallback``, which stands in for it, does not have: null."""
+    own, wanted = catalogue.get(fallback), catalogue.get(replaced)
+    if own is None or wanted is None:
+        return {}
+    there = {field.name for field in own.outputs}
+    return {field.name: None for field in wanted.outputs if field.name not in there}
 
 
 def suspend(run: Run, state: TaskState, wait: Wait, *, child: str = "") -> None:

@@ -8,10 +8,10 @@ from typing import Any
 
 from dataflow.lib.errors import TaskError
 from dataflow.lib.times import rfc3339
-from executions.engine.outcomes import complete, fail
+from executions.engine.outcomes import complete_wait, fail
 from executions.engine.run import Run
-from executions.engine.state import Event, ExecutionStatus, Items, TaskStatus, task_of
-from workflows.definition import Definition, Task, canonical_json, rename_outputs
+from executions.engine.state import Event, ExecutionStatus, Items, TaskStatus
+from workflows.definition import Definition, Task, canonical_json
 from workflows.definition.graph import in_order
 
 #: What a task that goes on starts with; its attempt number goes on too, for the tries of before stay listed.
@@ -86,13 +86,13 @@ def decide(run: Run, name: str, decision: Decision) -> None:
     A rejection fails the task where its ``on_reject`` is ``fail``, and then its fallback stands in as after any
     failure; else the workflow decides by the output ``approved``.
     """
-    task, waiting = run.definition_of(task_of(name)), run.task(name).waiting or {}
+    waiting = run.task(name).waiting or {}
     if not decision.approved and waiting.get("on_reject") == "fail":
         said = f": {decision.comment}" if decision.comment else "."
         error = TaskError("authorization", f"Rejected by {decision.by}{said}", details=outputs_of(run, decision))
         fail(run, run.task(name), error, jitter=0.0)
     else:
-        complete(run, run.task(name), rename_outputs(task.renames, outputs_of(run, decision)))
+        complete_wait(run, run.task(name), outputs_of(run, decision))
 
 
 def outputs_of(run: Run, decision: Decision) -> dict[str, Any]:

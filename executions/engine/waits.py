@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from dataflow.lib.errors import TaskError
-from executions.engine.outcomes import carried, complete, fail, resume
+from executions.engine.outcomes import carried, complete_wait, fail, resume
 from executions.engine.run import EndedChild, Run
 from executions.engine.state import ExecutionStatus, TaskState
-from workflows.definition import rename_outputs
 
 
 def retry_is_due(run: Run, state: TaskState) -> bool:
@@ -29,7 +25,7 @@ def end(run: Run, state: TaskState) -> None:
     assert state.waiting is not None
     child = _child_of(run, state)
     if state.waits_for == "timer":
-        _complete(run, state, state.waiting.get("outputs") or {})
+        complete_wait(run, state, state.waiting.get("outputs") or {})
     elif child is not None and (kept := carried(state)):
         resume(run, state, kept)
     elif child is not None:
@@ -46,7 +42,7 @@ def _child_of(run: Run, state: TaskState) -> EndedChild | None:
 
 def _child_ended(run: Run, state: TaskState, child: EndedChild) -> None:
     if child.status is ExecutionStatus.COMPLETED:
-        _complete(run, state, child.outputs or {})
+        complete_wait(run, state, child.outputs or {})
         return
     error = child.error or {}
     message = f"Execution {state.child} is {child.status}: {error.get('message', '')}"
@@ -54,11 +50,6 @@ def _child_ended(run: Run, state: TaskState, child: EndedChild) -> None:
     # A new child is worth a try where the child's own failure was a passing one.
     retryable = bool(error.get("retryable"))
     fail(run, state, TaskError(code, message, retryable=retryable, details={"error": error}), jitter=0.0)
-
-
-def _complete(run: Run, state: TaskState, outputs: Mapping[str, Any]) -> None:
-    renames = run.definition_of(state.name).renames
-    complete(run, state, rename_outputs(renames, dict(outputs)) if renames else outputs)
 
 
 def _time_has_come(run: Run, state: TaskState) -> bool:

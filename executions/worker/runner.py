@@ -11,7 +11,7 @@ from typing import Any
 from dataflow.lib.errors import TaskError
 from dataflow.lib.jsonvalues import clean_json
 from executions import files
-from executions.engine.outcomes import Completed, Failed, Notes, Outcome, Released, Suspended
+from executions.engine.outcomes import Completed, Failed, Notes, Outcome, Released, Suspended, lacking
 from executions.engine.planner import Claim
 from executions.worker.context import TryContext
 from executions.worker.database import persist
@@ -38,8 +38,9 @@ def run_try(claim: Claim, context: TryContext, *, may_store: bool = True) -> Out
         given = task_type.run(context, **_described(task_type, claim.inputs, context))
         if isinstance(given, Wait):
             return Suspended(wait=_without_secrets(given, context), notes=_storable(context))
-        outputs = context.veil.stored.value(_checked(task_type, given)) | _missing_for(claim)
-        renamed = rename_outputs(claim.renames, outputs)
+        nulls = lacking(registry, claim.type, claim.stands_in_for) if claim.stands_in_for else {}
+        outputs = context.veil.stored.value(_checked(task_type, given))
+        renamed = rename_outputs(claim.renames, nulls | outputs)
         if not may_store and files.large_of(renamed):
             return Released()
         keep = partial(files.keep_large, renamed, execution_id=claim.execution_id, task=claim.task)
@@ -118,11 +119,3 @@ def _checked(task_type: TaskType, given: Mapping[str, Any]) -> dict[str, Any]:
             wanted = f"must be {named(field.type)}, not {kind(outputs[name])}"
             raise TaskError("output_invalid", f"Output {name} of {task_type.name} {wanted}.")
     return outputs
-
-
-def _missing_for(claim: Claim) -> dict[str, Any]:
-    """A fallback gives null for the outputs of the type it stands in for that it does not have itself."""
-    fallback, replaced = registry.get(claim.type), registry.get(claim.stands_in_for) if claim.stands_in_for else None
-    if fallback is None or replaced is None:
-        return {}
-    return {field.name: None for field in replaced.outputs if field.name not in {own.name for own in fallback.outputs}}

@@ -9,15 +9,19 @@ import pytest
 from django.db.models import F
 
 from executions import store, sweeper
+from executions.engine.verbs import Decision
 from executions.models import Execution
-from executions.store import children
+from executions.store import children, verbs
 from executions.worker.node import Node
-from tests.carrier_driver import ended, go_on
-from tests.executions_driver import age_due_times, age_wake, carry, echo, event_types, started, taken, task
+from tasks_lib.types.http_request import HttpRequest
+from tests.carrier_driver import Tries, ask, ended, go_on
+from tests.executions_driver import age_due_times, age_wake, carry, echo, event_types, failed, started, taken, task
 from workflows.models import Workflow
 from workflows.services import create_workflow
 
 pytestmark = pytest.mark.django_db(transaction=True)
+#: What ``http.request`` gives.
+WANTED = [field.name for field in HttpRequest.outputs]
 OUT = [{"name": "text", "type": "text", "value": "{{tasks.b.outputs.text}}"}]
 
 
@@ -77,6 +81,56 @@ def test_flow_fail_ends_it_as_told() -> None:
     status, error = ended(execution)
     assert (status, error["code"], error["message"], error["task"]) == ("FAILED", "validation", "No text.", "a")
     assert (task(execution, "a").attempt, task(execution, "b").status) == (1, "CANCELLED")
+
+
+# --- waits that stand in for others ---
+def broken(fallback: str, **inputs: Any) -> Execution:
+    """``a`` fails and a type that waits stands in for it; its own output is read by ``b``, by both of its names."""
+    renamed = [{"name": "said", "value": "{{outputs.json}}"}]
+    spare = {"task": fallback, "inputs": inputs}
+    outputs = [
+        {"name": "json", "type": "any", "value": "{{tasks.a.outputs.json}}"},
+        {"name": "said", "type": "any", "value": "{{tasks.a.outputs.said}}"},
+        {"name": "sum", "type": "any", "value": "{{tasks.a.outputs.json == null ? 'none' : 'some'}}"},
+    ]
+    return started(ask("a", fallback=spare, outputs=renamed), echo("b"), outputs=outputs)
+
+
+def stand_in() -> None:
+    """As a worker that cannot reach the other side."""
+    node = Node(threads=1)
+    go_on(Tries(lambda claim: failed() if claim.type == "http.request" else node.run(claim)))
+
+
+NOTHING = {"json": None, "said": None, "sum": "none"}
+
+
+def test_a_wait_gives_null_for_what_it_stands_in_for() -> None:
+    execution = broken("flow.wait", seconds=100)
+    stand_in()
+    assert task(execution, "a").waiting["for"] == "timer"
+    later(execution, 101)
+    stand_in()
+    assert ended(execution) == ("COMPLETED", NOTHING)
+    assert task(execution, "a").outputs.keys() == {"until", "seconds", "said", *WANTED}
+
+
+def test_a_decision_gives_null_for_what_it_stands_in_for() -> None:
+    execution = broken("flow.approval", title="Go on?")
+    stand_in()
+    verbs.decide(execution.pk, "a", Decision(approved=True, by="ann"))
+    stand_in()
+    assert ended(execution) == ("COMPLETED", NOTHING)
+    assert task(execution, "a").outputs["approved"] is True
+
+
+@pytest.mark.parametrize(("name", "given"), [("other", None), ("json", "spare")])
+def test_a_child_gives_null_for_what_it_stands_in_for_and_does_not_give(name: str, given: str | None) -> None:
+    of = other(echo("b", "spare"), outputs=[{"name": name, "type": "text", "value": "{{tasks.b.outputs.text}}"}])
+    execution = broken("workflow.run", workflow_id=of.pk)
+    stand_in()
+    assert ended(execution) == ("COMPLETED", {"json": given, "said": given, "sum": "some" if given else "none"})
+    assert task(execution, "a").outputs[name] == "spare"
 
 
 # --- other executions ---
