@@ -9,6 +9,7 @@ from django.urls import URLPattern, re_path
 
 from dataflow.catalogue import TryPage
 from dataflow.pages import HomeFragment, HomePage, favicon
+from executions.item_pages import ItemPage, ItemsPage
 from executions.list_pages import ExecutionListFragment
 from executions.pages import (
     CancelPage,
@@ -19,7 +20,7 @@ from executions.pages import (
 )
 from executions.secret_pages import DeletePage
 from executions.triggers.pages import HookActionPage, ScheduleActionPage
-from executions.verb_pages import BulkPage, DecisionPage, ItemsPage, OpenPage, RerunPage, ResumePage
+from executions.verb_pages import BulkPage, DecisionPage, OpenPage, RerunPage, ResumePage
 from workflows.pages import ArchivePage, EditPage, RestorePage
 
 _WORKFLOW = r"(?P<workflow_id>wf-[a-z0-9]{1,37})"
@@ -48,6 +49,11 @@ urlpatterns: list[URLPattern] = [
     re_path(rf"^pages/executions/{_EXECUTION}/open/?$", OpenPage.as_view(), name="page-open"),
     re_path(rf"^pages/executions/{_EXECUTION}/tasks/{_TASK_RUN}/decide/?$", DecisionPage.as_view(), name="page-decide"),
     re_path(rf"^pages/executions/{_EXECUTION}/tasks/{_TASK_RUN}/items/?$", ItemsPage.as_view(), name="page-items"),
+    re_path(
+        rf"^pages/executions/{_EXECUTION}/tasks/{_TASK_RUN}/items/(?P<item>[0-9]{{1,9}})/?$",
+        ItemPage.as_view(),
+        name="page-item",
+    ),
     re_path(r"^pages/executions/bulk/?$", BulkPage.as_view(), name="page-bulk"),
     re_path(
         r"^pages/deliveries/(?P<delivery_id>msg-[a-z0-9]{1,36})/redeliver/?$",

@@ -36,7 +36,7 @@ def filtered(query: QueryDict, rows: ExecutionQuerySet) -> ExecutionQuerySet:
     for name, column in _TEXTS.items():
         if text := text_parameter(query, name):
             rows = rows.filter(**{column: text})
-    for key, value in labels_of(query):
+    for key, value in _labels(query):
         rows = rows.filter(HasLabel(key, value))
     if text := text_parameter(query, "search").strip():
         rows = rows.filter(_found(text))
@@ -54,7 +54,7 @@ def _found(text: str) -> Q:
 _TEXTS = {"workflow": "workflow_id", "trigger": "trigger", "trigger_ref": "trigger_ref", "parent": "parent_id"}
 
 
-def labels_of(query: QueryDict) -> list[tuple[str, str]]:
+def _labels(query: QueryDict) -> list[tuple[str, str]]:
     """The pairs of all ``label=key:value``; a value may hold colons, and be empty."""
     given = [text for text in query.getlist("label") if text]
     pairs = [text.partition(":") for text in given]

@@ -21,14 +21,13 @@ from rest_framework.utils.encoders import JSONEncoder
 from rest_framework.views import APIView
 
 from dataflow.api.pagination import DEFAULT_LIMIT, MAX_LIMIT, bad_parameter, next_link
-from dataflow.api.queries import text_parameter
+from dataflow.api.queries import choices_parameter, text_parameter
 from dataflow.lib.errors import not_found, unavailable
 from executions.api import get_execution
-from executions.engine.state import ExecutionStatus
-from executions.hidden import mask_of
+from executions.engine.state import ExecutionStatus, TaskStatus
 from executions.log_lines import LEVELS, Place, lines_of
 from executions.models import Event, Execution, TaskRun
-from executions.present import describe_event, describe_item
+from executions.present import describe_event, describe_items
 from executions.waiters import ENDS
 
 #: Streams of one process at a time: each holds a thread.
@@ -97,7 +96,10 @@ class ItemsView(APIView):
     """``…/{eid}/tasks/{name}/items``."""
 
     def get(self, request: Request, workflow_id: str, execution_id: str, task: str) -> Response:
-        """The items of a ``for_each`` task that were begun, in their order; ``next_cursor`` is for ``?cursor=``."""
+        """The items of a ``for_each`` task that were begun, in their order; ``next_cursor`` is for ``?cursor=``.
+
+        ``?status=`` leaves out those in other states.
+        """
         execution = get_execution(workflow_id, execution_id)
         found = TaskRun.objects.filter(execution=execution, name=task, item=None).values_list("position", flat=True)
         if (position := found.first()) is None:
@@ -106,10 +108,11 @@ class ItemsView(APIView):
         begun = TaskRun.objects.filter(
             execution=execution, position=position, item__gte=_number(request, "cursor")
         ).order_by("item")
-        items = list(begun[: limit + 1])
-        following, mask = str(items[limit].item) if len(items) > limit else None, mask_of(execution)
+        statuses = choices_parameter(request.query_params, "status", [status.value for status in TaskStatus])
+        items = list((begun.filter(status__in=statuses) if statuses else begun)[: limit + 1])
+        following = str(items[limit].item) if len(items) > limit else None
         return Response(
-            {"items": [describe_item(run, mask) for run in items[:limit]], "next_cursor": following},
+            {"items": describe_items(execution, items[:limit]), "next_cursor": following},
             headers=next_link(request.path, request.query_params, following),
         )
 

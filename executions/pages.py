@@ -17,7 +17,7 @@ from executions import services
 from executions.hidden import fillable, shown_inputs
 from executions.models import Delivery, Execution
 from executions.parts import Part, changed_since, etag_of, parts_of, poll_every, stamp_of
-from executions.present import describe_execution
+from executions.present import describe_execution, describe_items
 from workflows.forms import RunForm, is_upload
 from workflows.models import Workflow
 from workflows.pages import pretty, shell_quoted, workflow_or_404
@@ -144,10 +144,11 @@ class ValuePage(ExecutionPageView):
     """The whole of one value as plain text: what a page cuts at 64 KiB."""
 
     def get(self, request: HttpRequest, execution_id: str) -> HttpResponse:
-        """``?kind=inputs`` or ``outputs`` and ``?name=``, of ``?task=`` or of the execution itself."""
-        described: Mapping[str, Any] = describe_execution(execution_or_404(execution_id))
+        """``?kind=inputs`` or ``outputs`` and ``?name=``, of ``?task=`` (or an item) or of the execution itself."""
+        execution = execution_or_404(execution_id)
         kind, name, task = (request.GET.get(key, "") for key in ("kind", "name", "task"))
-        if task:
+        described = _item(execution, task) if "[" in task else describe_execution(execution)
+        if task and "[" not in task:
             described = next((found for found in described["tasks"] if found["name"] == task), {})
         values = described.get(kind) if kind in {"inputs", "outputs"} else None
         if not isinstance(values, Mapping) or name not in values:
@@ -198,6 +199,12 @@ def live_context(execution: Execution, stamp: str, parts: list[Part]) -> dict[st
     etag = etag_of(stamp, parts)
     headers = dump_json({"If-None-Match": quoted(etag)})
     return {"etag": etag, "poll_headers": headers, "every": poll_every(execution, parts)}
+
+
+def _item(execution: Execution, name: str) -> Mapping[str, Any]:
+    """An item of a list as it is described; nothing for one that is not known."""
+    runs = execution.task_runs.filter(item__isnull=False, name=name.replace("\0", ""))
+    return next(iter(describe_items(execution, list(runs))), {})
 
 
 def _inputs(workflow: Workflow) -> list[dict[str, Any]]:

@@ -18,7 +18,7 @@ from dataflow.api.html import digest
 from executions.advice import advice_for
 from executions.database import database_now
 from executions.definitions import DefinitionBroken, definition_of
-from executions.engine.state import ExecutionStatus, TaskStatus
+from executions.engine.state import ExecutionStatus, TaskStatus, task_of
 from executions.hidden import mask_of
 from executions.models import UNENDED, Delivery, DeliveryStatus, Execution, StoredFile, TaskRun
 from executions.present import has_live_worker
@@ -206,40 +206,54 @@ def _tasks(
     templates = _templates(execution)
     again = ExecutionStatus(execution.status).ended and execution.workflow.archived_at is None
     for task in described["tasks"]:
-        written, sent = templates.get(task["name"], {}), task["inputs"] or {}
-        waiting = waits.get(task["name"], {})
-        inputs = [
-            {
-                "name": name,
-                "template": template,
-                "sent": name in sent,
-                "value": sent.get(name),
-                "whole": value_address(execution, "inputs", name, task["name"]),
-            }
-            for name, template in written.items()
-        ]
-        outputs = [
-            {"name": name, "value": value, "whole": value_address(execution, "outputs", name, task["name"])}
-            for name, value in (task.get("outputs") or {}).items()
-        ]
-        data = {
-            "task": task,
-            "inputs": inputs,
-            "defaults": [{"name": name, "value": sent[name]} for name in sent if name not in written],
-            "outputs": outputs,
-            "tries": _told_tries(task),
-            "cost": dollars(task["cost"]),
-            "files": files,
-            "open": task["status"] == "FAILED" or waiting.get("for") == "approval",
-            "execution_id": execution.pk,
-            "waiting": waiting,
-            "items": task.get("items"),
-            "child": task.get("child") or waiting.get("execution_id"),
-            "rerun": again,
-            # Of what failed the execution, the top of the page says it already.
-            "advice": "" if execution.error else advice_for(task["error"], task["type"]),
-        }
+        data = _task(execution, task, templates.get(task["name"], {}), waits.get(task["name"], {}))
+        data |= {"files": files, "rerun": again}
         yield _part(f"task-{task['name']}", "executions/parts/task.html", data)
+
+
+def item_part(execution: Execution, described: Mapping[str, Any], waiting: Mapping[str, Any] | None) -> Part:
+    """An item of a list (``describe_items``) as tasks are shown, open; ``waiting`` is for what it waits."""
+    name = described["name"]
+    waiting = mask_of(execution).value(waiting or {})
+    data = _task(execution, described, _templates(execution).get(task_of(name), {}), waiting)
+    data |= {"files": _file_metadata({"tasks": [described]}), "rerun": False, "open": True}
+    return _part(f"task-{name}", "executions/parts/task.html", data)
+
+
+def _task(
+    execution: Execution, task: Mapping[str, Any], written: Mapping[str, Any], waiting: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What is shown of a task or an item; ``written`` is what the definition says its inputs are."""
+    name, sent = task["name"], task["inputs"] or {}
+    inputs = [
+        {
+            "name": key,
+            "template": template,
+            "sent": key in sent,
+            "value": sent.get(key),
+            "whole": value_address(execution, "inputs", key, name),
+        }
+        for key, template in written.items()
+    ]
+    outputs = [
+        {"name": key, "value": value, "whole": value_address(execution, "outputs", key, name)}
+        for key, value in (task.get("outputs") or {}).items()
+    ]
+    return {
+        "task": task,
+        "inputs": inputs,
+        "defaults": [{"name": key, "value": sent[key]} for key in sent if key not in written],
+        "outputs": outputs,
+        "tries": _told_tries(task),
+        "cost": dollars(task["cost"]),
+        "open": task["status"] == "FAILED" or waiting.get("for") == "approval",
+        "execution_id": execution.pk,
+        "waiting": waiting,
+        "items": task.get("items"),
+        "child": task.get("child") or waiting.get("execution_id"),
+        # Of what failed the execution, the top of the page says it already.
+        "advice": "" if execution.error else advice_for(task["error"], task["type"]),
+    }
 
 
 def _told_tries(task: Mapping[str, Any]) -> list[Mapping[str, Any]]:

@@ -15,7 +15,7 @@ from executions.hidden import mask_of, shown_inputs
 from executions.models import Attempt, Delivery, DeliveryStatus, Event, Execution, TaskRun, Worker
 from executions.prices import current as current_prices
 from executions.reading import read_tasks
-from executions.redaction import NOTHING, Redactor
+from executions.redaction import Redactor
 from executions.usage import summed, total_cost
 from executions.waiting import WORKER_SILENCE, actions, waiting_for, with_items
 
@@ -94,23 +94,17 @@ def _facts(execution: Execution, place: int | None = None) -> dict[str, Any]:
     }
 
 
-def describe_item(run: TaskRun, mask: Redactor = NOTHING) -> dict[str, Any]:
-    """One item of a ``for_each`` task. ``mask`` is that of its execution (``hidden.mask_of``)."""
-    return {
-        "index": run.item,
-        "status": run.status,
-        "reason": run.reason or None,
-        "attempt": run.attempt,
-        "started_at": run.started_at,
-        "completed_at": run.completed_at,
-        "duration": _seconds(run.started_at, run.completed_at),
-        "due_at": run.due_at,
-        "inputs": run.inputs,
-        "outputs": mask.value(shown_outputs(run.outputs, run.stored)),
-        "error": shown_error(run.error, run.position),
-        "usage": run.usage,
-        **({"child": run.child} if run.child else {}),
-    }
+def describe_items(execution: Execution, runs: Sequence[TaskRun]) -> list[dict[str, Any]]:
+    """Items of a ``for_each`` task as tasks are described, with their place; a query where one was tried again."""
+    attempts, mask, prices = _attempts_of(runs), mask_of(execution), current_prices()
+    return [
+        {
+            "index": run.item,
+            **_describe_task(run.position, run.name, run.type, run, execution, attempts, mask),
+            "cost": total_cost(_paid(run, attempts), prices),
+        }
+        for run in runs
+    ]
 
 
 def describe_event(event: Event) -> dict[str, Any]:
@@ -287,11 +281,7 @@ def _used(
     execution: Execution, runs: Mapping[str, TaskRun], attempts: Mapping[int, Sequence[Attempt]]
 ) -> dict[str, list[Mapping[str, Any]]]:
     """What every try of each task used, those that failed and those of items too: all are paid."""
-    used = {
-        name: [attempt.usage for attempt in attempts.get(run.pk, ())]
-        + ([run.usage] if run.status == TaskStatus.COMPLETED else [])
-        for name, run in runs.items()
-    }
+    used = {name: _paid(run, attempts) for name, run in runs.items()}
     # What is not in the answer is not read for it: two queries, and only where a task has items.
     if any(run.items is not None for run in runs.values()):
         items = TaskRun.objects.filter(execution=execution, item__isnull=False).exclude(usage={})
@@ -300,6 +290,12 @@ def _used(
         for name, usage in [*ended, *tries.values_list("task_run__name", "usage")]:
             used.setdefault(name.partition("[")[0], []).append(usage)
     return used
+
+
+def _paid(run: TaskRun, attempts: Mapping[int, Sequence[Attempt]]) -> list[Mapping[str, Any]]:
+    """What every try of one task run used."""
+    ended = [run.usage] if run.status == TaskStatus.COMPLETED else []
+    return [attempt.usage for attempt in attempts.get(run.pk, ())] + ended
 
 
 def _seconds(start: datetime | None, end: datetime | None) -> float | None:

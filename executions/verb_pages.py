@@ -1,4 +1,4 @@
-"""Pages of the verbs: resume, run again, decide an approval, several executions at once, and items of a list."""
+"""Pages of the verbs: resume, run again, decide an approval, several executions at once."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from django.utils.http import url_has_allowed_host_and_scheme
 from dataflow.api.html import PageView
 from dataflow.lib.errors import ApiProblem
 from executions import bulk, services, verbs
-from executions.engine.state import TaskStatus, task_of
+from executions.engine.state import task_of
 from executions.forms import DecisionForm, RerunForm, ResumeForm
 from executions.hidden import fillable, mask_of
 from executions.models import Execution, TaskRun
@@ -22,8 +22,6 @@ from executions.waiting import waits_for_approval
 from workflows.forms import is_upload
 from workflows.models import WorkflowVersion
 
-#: Rows of the table of items.
-ITEMS_A_PAGE = 50
 #: Versions to choose from, the newest first.
 _VERSIONS = 100
 #: Refusals that are told one by one.
@@ -143,34 +141,6 @@ class DecisionPage(VerbPage):
         return self.render("executions/decide.html", context, status=status)
 
 
-class ItemsPage(VerbPage):
-    """The items of a ``for_each`` task, 50 at a time."""
-
-    def get(self, request: HttpRequest, execution_id: str, name: str) -> HttpResponse:
-        """``?after=`` an item, ``?status=`` one state."""
-        execution = execution_or_404(execution_id)
-        task = _run_or_404(execution, name)
-        status = request.GET.get("status", "").upper()
-        status = status if status in TaskStatus.__members__ else ""
-        rows = execution.task_runs.filter(item__isnull=False, position=task.position)
-        rows = rows.filter(status=status) if status else rows
-        after = request.GET.get("after", "")
-        if after.isascii() and after.isdigit() and len(after) <= 9:
-            rows = rows.filter(item__gt=int(after))
-        found = list(rows.order_by("item").defer("inputs", "outputs", "log", "usage")[: ITEMS_A_PAGE + 1])
-        context = {
-            "execution": execution,
-            "workflow": execution.workflow,
-            "task": task,
-            "rows": found[:ITEMS_A_PAGE],
-            "last": found[ITEMS_A_PAGE - 1].item if len(found) > ITEMS_A_PAGE else None,
-            "after": after,
-            "status": status,
-            "statuses": [one.value for one in TaskStatus],
-        }
-        return self.render("executions/items.html", context)
-
-
 class OpenPage(VerbPage):
     """The way to an execution of which only the id is known."""
 
@@ -213,7 +183,8 @@ def _act(request: HttpRequest, verb: str) -> bulk.Act:
     return act
 
 
-def _run_or_404(execution: Execution, name: str) -> TaskRun:
+def run_or_404(execution: Execution, name: str) -> TaskRun:
+    """What is known of a task or an item. Raises ``Http404``."""
     run = execution.task_runs.filter(name=name).first()
     if run is None:
         raise Http404(f"Nothing is known of task {name} in execution {execution.pk}.")
@@ -222,7 +193,7 @@ def _run_or_404(execution: Execution, name: str) -> TaskRun:
 
 def _asked_or_404(execution: Execution, name: str) -> TaskRun:
     """The task run with its question as it may be shown."""
-    run = _run_or_404(execution, name)
+    run = run_or_404(execution, name)
     run.waiting = mask_of(execution).value(run.waiting)
     return run
 

@@ -193,6 +193,56 @@ def test_the_items_of_a_task_are_no_tasks(api: Api, workflow: Workflow) -> None:
         assert_problem(api.raw("GET", f"{path}/tasks/first/items?{query}"), 400, "validation", at=at)
 
 
+def test_an_item_tells_of_its_tries(api: Api, workflow: Workflow) -> None:
+    execution = make_execution(workflow, ExecutionStatus.FAILED)
+    task = make_task_run(execution, "first", TaskStatus.FAILED, items={"total": 9, "next": 9, "completed": 0})
+    said = [{"at": "2025-11-23T08:00:00Z", "level": "info", "message": "so"}]
+    error = {"code": "timeout", "message": "Too slow."}
+
+    def item(number: int, status: TaskStatus, attempt: int, **fields: Any) -> None:
+        run = TaskRun.objects.create(
+            execution=execution, name=f"first[{number}]", item=number, status=status, attempt=attempt, position=0,
+            type="text.static", started_at=START, attempt_started_at=START, inputs={"text": "new"}, log=said, **fields,
+        )  # fmt: skip
+        for tried in range(1, attempt + (status != TaskStatus.COMPLETED)):
+            Attempt.objects.create(
+                task_run=run, number=tried, type="text.echo", started_at=START, ended_at=START, error=error,
+                inputs={"text": "old"}, usage={"characters": 3}, log=said,
+            )  # fmt: skip
+
+    item(0, TaskStatus.COMPLETED, 2, usage={"characters": 4}, outputs={"text": "out"})
+    item(1, TaskStatus.FAILED, 1, error=error)
+    item(2, TaskStatus.COMPLETED, 1)
+    path = f"/workflows/{workflow.pk}/executions/{execution.pk}/tasks/{task.name}/items"
+    api.call("GET", path, status=200)  # the definition is read once
+    with CaptureQueriesContext(connection) as few:
+        api.call("GET", f"{path}?limit=1", status=200)
+    with CaptureQueriesContext(connection) as captured:
+        first, second, third = api.call("GET", path, status=200)["items"]
+    assert len(captured) == len(few)
+    (failed, completed) = first["attempts"]
+    told = error | {"detail": "Too slow.", "pointer": "/tasks/0"}
+    assert failed | {"number": 1, "status": "FAILED", "type": "text.echo", "error": told} == failed
+    assert (failed["inputs"], failed["usage"], failed["log"]) == ({"text": "old"}, {"characters": 3}, said)
+    assert completed | {"number": 2, "status": "COMPLETED", "error": None, "usage": {"characters": 4}} == completed
+    assert (first["log"], first["name"]) == (said, "first[0]")
+    assert [one["status"] for one in second["attempts"]] == ["FAILED"]
+    assert [one["number"] for one in third["attempts"]] == [1]
+
+    for query, wanted in (
+        ("FAILED", [1]),
+        ("failed,running", [1]),
+        ("COMPLETED&status=FAILED", [0, 1, 2]),
+        ("", [0, 1, 2]),
+    ):
+        found = api.call("GET", f"{path}?status={query}", status=200)["items"]
+        assert [one["index"] for one in found] == wanted
+    paged = api.send("GET", f"{path}?status=COMPLETED&limit=1", status=200)
+    rest = api.call("GET", paged.headers["Link"][1:].partition(">")[0], status=200)
+    assert [one["index"] for one in rest["items"]] == [2]
+    assert_problem(api.raw("GET", f"{path}?status=DONE"), 400, "validation", at=["/status"])
+
+
 def test_large_outputs_are_given_by_reference(api: Api, workflow: Workflow) -> None:
     stored = make_file("text.json", "application/json", b'"large"')
     execution = make_execution(workflow, outputs={"text": None}, stored={"text": {"file_id": stored.pk, "size": 7}})

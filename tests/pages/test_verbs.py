@@ -12,7 +12,7 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 
 from executions.engine.state import ExecutionStatus, TaskStatus
-from executions.models import Execution, StoredFile, TaskRun
+from executions.models import Attempt, Execution, StoredFile, TaskRun
 from tests.executions_driver import claim, echo, failed, started, task
 from tests.factories import DOCUMENT, START, make_execution, make_task_run, make_workflow
 from tests.verbs_driver import ASK, CHAIN, FORM, ask, asking, broken, end, finish
@@ -306,9 +306,67 @@ def test_the_number_of_queries_does_not_grow_with_the_items(read, django_assert_
         read(own(execution, "tasks/a/items"))
 
 
-@pytest.mark.parametrize("query", ["after=x", "after=-1", "after=99999999999999999999", "after=%00", "status=nope"])
+@pytest.mark.parametrize("query", ["after=x", "after=-1", "after=99999999999999999999", "after=%00"])
 def test_odd_parameters_of_items(web, query):
     assert web.get(f"{own(with_items(1), 'tasks/a/items')}?{query}").status_code == 200
+
+
+def test_an_unknown_state_of_items_is_refused(web):
+    answer = web.get(f"{own(with_items(1), 'tasks/a/items')}?status=nope")
+    assert answer.status_code == 400
+    assert "is one of PENDING, RUNNING" in answer.content.decode()
+
+
+def tried_item():
+    """An item that completed at its second try, between two others."""
+    execution = with_items(3)
+    long = "x" * 70_000
+    run = TaskRun.objects.get(execution=execution, item=1)
+    TaskRun.objects.filter(pk=run.pk).update(
+        attempt=2, inputs={"text": "sent <b>"}, outputs={"text": long}, started_at=START, attempt_started_at=START,
+        completed_at=START + timedelta(seconds=3), usage={"characters": 4},
+        log=[{"at": "2025-11-23T08:00:02Z", "level": "info", "message": "said at last"}],
+    )  # fmt: skip
+    error = {"code": "communication", "message": "It broke off."}
+    Attempt.objects.create(
+        task_run=run, number=1, type="text.echo", ended_at=START, started_at=START, error=error, inputs={"text": "first"},
+        log=[{"at": "2025-11-23T08:00:00Z", "level": "warning", "message": "said at first"}],
+    )  # fmt: skip
+    return execution, long
+
+
+def test_an_item_shows_what_it_did(read, django_assert_num_queries):
+    execution, long = tried_item()
+    table = read(own(execution, "tasks/a/items"))
+    assert f'href="{own(execution, "tasks/a/items/1")}"' in table
+    assert "said at" not in table
+    assert long[:100] not in table
+    with django_assert_num_queries(5):  # execution, task, item, tries; and the definition, once
+        html = read(own(execution, "tasks/a/items/1"))
+    shown = ("Item 1 of a", "sent &lt;b&gt;", "{{string(item)}}", "communication: It broke off.", "said at last")
+    for text in (*shown, "said at first", "first", "Characters", "Cut at 65,536", "3.0 s"):
+        assert text in html, text
+    whole = entities.unescape(re.search(r'href="(/pages/executions/[^"]*/value\?[^"]*kind=outputs[^"]*)"', html)[1])
+    assert read(whole) == long
+    assert f'href="{own(execution, "tasks/a/items/0")}"' in html
+    assert f'href="{own(execution, "tasks/a/items/2")}"' in html
+    assert f'href="{own(execution, "tasks/a/items/3")}"' not in read(own(execution, "tasks/a/items/2"))
+    assert "items?cursor=1&amp;limit=1" in html
+
+
+@pytest.mark.parametrize("path", ["tasks/a/items/9", "tasks/b/items/0", "value?kind=inputs&name=text&task=a[9]"])
+def test_no_such_item(web, path):
+    assert web.get(own(with_items(1), path)).status_code == 404
+
+
+def test_an_item_is_decided_on_its_page(read, send):
+    execution = started({**ASK, "for_each": "{{[1, 2]}}", "concurrency": 2})
+    for _ in range(2):
+        ask(claim(execution), on_reject="continue")
+    page = own(execution, "tasks/ask/items/1")
+    assert "Go on?" in read(page)
+    assert send(page, own(execution, "tasks/ask[1]/decide"), decision="approve").status_code == 302
+    assert "approved" in read(page)
 
 
 # --- several at once ---
