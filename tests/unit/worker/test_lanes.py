@@ -8,7 +8,7 @@ from functools import partial
 
 import pytest
 
-from executions.worker.lanes import Lanes
+from executions.worker.lanes import Lanes, origin_of
 
 PATIENCE = 5.0
 
@@ -106,3 +106,78 @@ def test_close_waits_for_what_runs_and_forgets_the_rest(slow: Gate) -> None:
     slow.open.set()
     closing.join(PATIENCE)
     assert not closing.is_alive()
+
+
+def test_many_receivers_on_one_host_are_one_origin(slow: Gate) -> None:
+    """Each has a URL of its own, as with an id in the path."""
+    lanes = Lanes()
+    for number in range(100):
+        lanes.submit(f"https://dead.example/cb/{number}", f"d{number}", slow.work)
+    assert all(slow.begins() for _ in range(4))
+    assert not slow.begun.acquire(timeout=0.05)
+    done = threading.Event()
+    lanes.submit("https://healthy.example/hook", "good", done.set)
+    assert done.wait(PATIENCE)
+    slow.open.set()
+    lanes.close()
+
+
+def test_many_hosts_that_are_slow_leave_room_for_others(slow: Gate) -> None:
+    lanes = Lanes(threads=8, width=2, slow_after=0.01)
+    slow_ones = [f"https://{number}.dead.example/" for number in range(20)]
+    ended = threading.Semaphore(0)
+
+    def take_long() -> None:
+        slow.open.wait(0.05)
+        ended.release()
+
+    for lane in slow_ones:
+        lanes.submit(lane, lane, take_long)
+    assert all(ended.acquire(timeout=PATIENCE) for _ in slow_ones)
+    for lane in slow_ones:
+        lanes.submit(lane, lane, slow.work)
+    assert all(slow.begins() for _ in range(4))
+    assert not slow.begun.acquire(timeout=0.05)  # half of the threads
+    unknown = [Gate() for _ in range(3)]
+    for number, gate in enumerate(unknown):
+        lanes.submit(f"https://{number}.new.example/", f"n{number}", gate.work)
+    assert [gate.begun.acquire(timeout=0.05) for gate in unknown] == [True, True, False]  # three quarters
+    for gate in unknown:
+        gate.open.set()
+    assert unknown[2].begins()
+    slow.open.set()
+    lanes.close()
+
+
+def test_who_answers_in_time_again_is_slow_no_more(slow: Gate) -> None:
+    lanes = Lanes(threads=2, width=2, slow_after=0.05)
+    ended = threading.Semaphore(0)
+
+    def end_after(seconds: float) -> None:
+        threading.Event().wait(seconds)
+        ended.release()
+
+    for seconds in (0.1, 0.0):
+        lanes.submit("https://a.example/", "first", partial(end_after, seconds))
+        assert ended.acquire(timeout=PATIENCE)
+    for number in range(2):
+        lanes.submit("https://a.example/", f"s{number}", slow.work)
+    assert all(slow.begins() for _ in range(2))
+    slow.open.set()
+    lanes.close()
+
+
+@pytest.mark.parametrize(
+    ("lane", "origin"),
+    [
+        ("https://Example.com/a/b", "https://example.com:443"),
+        ("https://example.com:443/c", "https://example.com:443"),
+        ("http://example.com:8080", "http://example.com:8080"),
+        ("http://[::1]:8080/a", "http://::1:8080"),
+        ("http://[broken/a", "http://[broken/a"),
+        ("https://example.com:port/", "https://example.com:port/"),
+        ("", ""),
+    ],
+)
+def test_origins(lane: str, origin: str) -> None:
+    assert origin_of(lane) == origin
