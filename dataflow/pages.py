@@ -14,13 +14,15 @@ from django.templatetags.static import static
 from dataflow.api.html import PageView, digest
 from executions.database import database_now
 from executions.engine.state import ExecutionStatus
-from executions.models import Execution, Worker
+from executions.models import ALIVE, Execution, Worker
 from executions.waiting import WORKER_SILENCE
 from workflows.models import Workflow
 
 #: "Today" for a reader in any zone: the last 24 hours.
 _RECENT = timedelta(hours=24)
 _SHOWN = 8
+#: Tries of a worker that are told one by one.
+_NAMED = 10
 
 
 class HomePage(PageView):
@@ -53,7 +55,8 @@ def favicon(_request: HttpRequest) -> HttpResponse:
 def overview() -> dict[str, Any]:
     """What the overview shows, with its entity tag."""
     now = database_now()
-    since = now - _RECENT
+    # A whole minute, which an address can say: the lists behind the figures show what these count.
+    since = (now - _RECENT).replace(second=0, microsecond=0)
     rows = Execution.objects.for_list()
     running, latest = list(rows.alive()[:_SHOWN]), list(rows[:_SHOWN])
     failed = list(rows.filter(status=ExecutionStatus.FAILED, created_at__gt=since)[:_SHOWN])
@@ -65,11 +68,13 @@ def overview() -> dict[str, Any]:
         "workers": sum(worker["live"] for worker in workers),
     }
     facts = [[row.pk, row.status] for row in (*running, *failed, *latest)]
-    at_work = [[entry["worker"].pk, entry["worker"].heartbeat_at, entry["doing"]] for entry in workers]
+    at_work = [[entry["worker"].pk, entry["worker"].heartbeat_at, entry["live"]] for entry in workers]
     lists = {"running": running, "failed": failed, "latest": latest, "workers": workers, "figures": figures}
+    lists |= {"since": f"{since:%Y-%m-%dT%H:%MZ}", "alive": ",".join(ALIVE)}
     return lists | {"etag": digest([facts, figures, at_work])}
 
 
 def _described(worker: Worker, now: datetime) -> Mapping[str, Any]:
     live = worker.heartbeat_at >= now - WORKER_SILENCE
-    return {"worker": worker, "live": live, "doing": len(worker.doing)}
+    named = [one for one in worker.doing if one.get("execution")][:_NAMED]
+    return {"worker": worker, "live": live, "doing": named, "more": max(0, worker.busy - len(named))}

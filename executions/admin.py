@@ -252,14 +252,14 @@ class FileUseAdmin(ReadOnlyAdmin):
 class WorkerAdmin(ReadOnlyAdmin):
     """Worker processes and their last sign of life."""
 
-    list_display = ["id", "host", "pid", "threads", "started_at", "heartbeat_at", "busy"]
-    fields = readonly_fields = ("id", "host", "pid", "threads", "started_at", "heartbeat_at", "shown_doing")
+    list_display = ["id", "host", "pid", "threads", "started_at", "heartbeat_at", "shown_busy"]
+    fields = readonly_fields = ("id", "host", "pid", "threads", "started_at", "heartbeat_at", "busy", "shown_doing")
     shown_doing = staticmethod(shown_json("doing"))
 
-    @admin.display(description="doing")
-    def busy(self, worker: Worker) -> str:
+    @admin.display(description="doing", ordering="busy")
+    def shown_busy(self, worker: Worker) -> str:
         """How much it does now."""
-        return f"{len(worker.doing)} of {worker.threads}"
+        return f"{worker.busy} of {worker.threads}"
 
 
 @admin.register(SigningSecret)

@@ -98,7 +98,7 @@ class Execution(models.Model):
     )
     created_at = models.DateTimeField(db_default=DatabaseNow())
     started_at = models.DateTimeField(null=True, blank=True)
-    #: When it was last resumed: the workflow's timeout counts from then.
+    #: When it was last resumed.
     resumed_at = models.DateTimeField(null=True, blank=True)
     completed_at = models.DateTimeField(null=True, blank=True)
 
@@ -318,7 +318,8 @@ class Worker(models.Model):
     threads = models.PositiveIntegerField()
     started_at = models.DateTimeField()
     heartbeat_at = models.DateTimeField()
-    #: ``[{"execution", "task", "attempt"}]`` of what it does now.
+    #: Tries in hand, and the first of them: ``[{"execution", "task", "attempt"}]``.
+    busy = models.PositiveIntegerField(default=0, db_default=0)
     doing = JsonField(default=list)
 
     class Meta:

@@ -93,6 +93,18 @@
     }
   });
 
+  // A part that is replaced as a whole does the same.
+  document.addEventListener("htmx:beforeSwap", (event) => {
+    opened.clear();
+    for (const details of event.detail.target.querySelectorAll("details[id]")) opened.set(details.id, details.open);
+  });
+  document.addEventListener("htmx:afterSwap", () => {
+    for (const [id, open] of opened) {
+      const details = document.getElementById(id);
+      if (details) details.open = open;
+    }
+  });
+
   // --- copy ---
   function offerCopy(root) {
     if (!navigator.clipboard) return;
@@ -109,6 +121,16 @@
   // --- a choice in a filter applies itself ---
   document.addEventListener("change", (event) => {
     if (event.target.matches("form[data-apply] select")) event.target.form.requestSubmit();
+  });
+
+  // An address that is passed on says what is asked for, not what was left empty.
+  document.addEventListener("formdata", (event) => {
+    if (!event.target.matches("form[data-apply]")) return;
+    for (const name of new Set(event.formData.keys())) {
+      const given = event.formData.getAll(name).filter((value) => value !== "");
+      event.formData.delete(name);
+      for (const value of given) event.formData.append(name, value);
+    }
   });
 
   // --- a link to a task opens it ---

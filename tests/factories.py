@@ -88,8 +88,8 @@ def make_file(
     return StoredFile.objects.get(pk=writer.value["file_id"])
 
 
-def make_worker(*, silent_for: timedelta = timedelta(0), doing: Sequence[Any] = ()) -> Worker:
-    """A worker whose last sign of life was ``silent_for`` ago."""
+def make_worker(*, silent_for: timedelta = timedelta(0), busy: int = 0, doing: Sequence[Any] = ()) -> Worker:
+    """A worker whose last sign of life was ``silent_for`` ago, with ``busy`` tries in hand; ``doing`` names some."""
     now = datetime.now(UTC)
     return Worker.objects.create(
         id=f"w{silent_for.total_seconds():.0f}",
@@ -98,5 +98,6 @@ def make_worker(*, silent_for: timedelta = timedelta(0), doing: Sequence[Any] = 
         threads=10,
         started_at=now - timedelta(hours=1),
         heartbeat_at=now - silent_for,
+        busy=busy or len(doing),
         doing=list(doing),
     )

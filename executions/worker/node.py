@@ -35,8 +35,8 @@ BEAT_SECONDS = LEASE_SECONDS / 3
 #: A try that ignores its deadline for so long loses its lease (longer than BEAT_SECONDS, so that it was renewed once
 #: after the deadline: that tells an overrun from a dead worker).
 OVERRUN_SECONDS = LEASE_SECONDS / 2
-#: Tries that a worker's row names.
-MAX_SHOWN = 100
+#: Tries that a worker's row names; how many there are is told beside them.
+MAX_SHOWN = 20
 
 
 @dataclass(eq=False, slots=True)
@@ -181,11 +181,13 @@ class Node:
 
     def _show(self) -> None:
         """Give a sign of life: one statement, but for the first."""
+        running = self._snapshot()
         doing = [
             {"execution": one.claim.execution_id, "task": one.claim.task, "attempt": one.claim.attempt}
-            for one in self._snapshot()[:MAX_SHOWN]
+            for one in running[:MAX_SHOWN]
         ]
-        if not Worker.objects.filter(pk=self.id).update(heartbeat_at=DatabaseNow(), doing=doing):
+        mine = Worker.objects.filter(pk=self.id)
+        if not mine.update(heartbeat_at=DatabaseNow(), busy=len(running), doing=doing):
             now = database.database_now()
             host = socket.gethostname()[:255]
             Worker.objects.create(
@@ -195,5 +197,6 @@ class Node:
                 threads=self.threads,
                 started_at=now,
                 heartbeat_at=now,
+                busy=len(running),
                 doing=doing,
             )

@@ -98,7 +98,7 @@ def test_the_list_renews_itself_and_filters(page, shared_stack: Stack, fetching,
     assert page.url.endswith("?status=FAILED")
     page.goto(f"{shared_stack.base_url}/executions")
     page.get_by_label("Workflow").select_option(workflow)
-    page.wait_for_url(re.compile(f"workflow_id={workflow}"))
+    page.wait_for_url(re.compile(rf"/executions\?workflow={workflow}$"))
     expect(page.locator(f"#row-{done}")).to_be_visible()
     expect(page.locator("#executions tbody tr")).to_have_count(2)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from datetime import timedelta
 
 import pytest
@@ -145,6 +146,22 @@ def test_what_has_ended_or_is_gone_needs_nobody_to_look_after_it() -> None:
     store.cancel(execution.pk, reason="", by="test")
     assert not store.look_after(execution.pk)
     assert not store.look_after("we-none")
+
+
+def test_a_worker_tells_how_many_tries_it_has_and_names_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(node, "MAX_SHOWN", 2)
+    worker, claims = node.Node(threads=5), [claim(started(echo("a"))) for _ in range(3)]
+    with ExitStack() as running:
+        for one in claims:
+            running.enter_context(worker._registered(node.Running(one, context_for(one))))
+        worker.start()
+        shown = Worker.objects.get(pk=worker.id)
+        assert (shown.busy, shown.threads) == (3, 5)
+        assert shown.doing == [{"execution": one.execution_id, "task": "a", "attempt": 1} for one in claims[:2]]
+    worker._show()
+    shown.refresh_from_db()
+    assert (shown.busy, shown.doing) == (0, [])
+    worker.stop()
 
 
 def test_the_heartbeat_outlives_a_progress_that_no_database_takes() -> None:

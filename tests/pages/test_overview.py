@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html as entities
+import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -36,11 +38,35 @@ def test_shows_what_runs_and_what_failed_lately(read):
     assert f'id="row-failed-{failed.pk}"' in read("/")
 
 
+def test_the_lists_behind_the_figures_show_what_they_count(read):
+    workflow, now = make_workflow(), datetime.now(UTC)
+    alive = {make_execution(workflow, status).pk for status in (ExecutionStatus.PENDING, ExecutionStatus.RUNNING)}
+    lately = {}
+    for status in (ExecutionStatus.COMPLETED, ExecutionStatus.FAILED):
+        make_execution(workflow, status, created_at=now - timedelta(days=2))
+        lately[status] = {make_execution(workflow, status, created_at=now - timedelta(hours=1)).pk}
+    html = entities.unescape(read("/"))
+    for wanted, words in (
+        (alive, "running or waiting now"),
+        (lately[ExecutionStatus.COMPLETED], "of the last 24 h completed"),
+        (lately[ExecutionStatus.FAILED], "of the last 24 h failed"),
+    ):
+        found = re.search(rf'<a href="(/executions\?[^"]*)"[^>]*><strong>(\d+)</strong><span>{words}', html)
+        assert int(found[2]) == len(wanted)
+        assert set(re.findall(r'id="row-(we-[a-z0-9]+)"', read(found[1]))) == wanted
+
+
 def test_workers_and_their_silence(read):
-    make_worker(doing=[{}, {}])
+    executions = [make_execution(status=ExecutionStatus.RUNNING) for _ in range(2)]
+    doing = [{"execution": one.pk, "task": f"pages[{n}]", "attempt": n + 1} for n, one in enumerate(executions)]
+    make_worker(busy=7, doing=doing)
     make_worker(silent_for=timedelta(minutes=5))
     html = read("/")
-    assert "2 of 10" in html
+    assert "7 of 10" in html
+    assert "0 of 10" in html
+    assert f'pages[0]: <a href="/pages/executions/{executions[0].pk}/open">' in html
+    assert f'pages[1], try 2: <a href="/pages/executions/{executions[1].pk}/open">' in html
+    assert "and 5 more" in html
     assert "silent" in html
     assert "No worker is running" not in html
 
