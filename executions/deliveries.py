@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from random import uniform
 
-from django.db.models import Exists, OuterRef
+from django.db.models import Exists, OuterRef, QuerySet
 
 from dataflow.lib.errors import ApiProblem, TaskError, conflict
 from dataflow.lib.failpoints import failpoint
@@ -21,6 +21,7 @@ from dataflow.lib.jsonvalues import clean_json
 from executions import queue, signing
 from executions.database import database_now, writing
 from executions.models import Delivery, DeliveryAttempt, DeliveryStatus
+from executions.webhooks import LEASE
 from executions.worker.database import persist
 
 logger = logging.getLogger(__name__)
@@ -28,8 +29,6 @@ logger = logging.getLogger(__name__)
 #: Seconds between tries; after the last one the delivery is EXHAUSTED.
 SCHEDULE = (5, 30, 120, 600, 3600, 3 * 3600, 8 * 3600, 24 * 3600)
 TIMEOUT_SECONDS = 10.0
-#: While it is being sent a delivery belongs to one worker for so long.
-LEASE = timedelta(seconds=60)
 KEPT_RESPONSE_BYTES = 4096
 #: Deliveries taken at a time.
 _BATCH = 500
@@ -66,11 +65,8 @@ def deliver(execution_id: str, send: Sender) -> None:
 
 def take_due() -> list[str]:
     """The executions whose oldest unsettled delivery is due: nobody else takes it for a while."""
-    earlier = Delivery.objects.filter(
-        execution=OuterRef("execution"), status=DeliveryStatus.PENDING, sequence__lt=OuterRef("sequence")
-    )
     due = Delivery.objects.filter(status=DeliveryStatus.PENDING, wake_at__lte=StatementNow())
-    heads = due.filter(~Exists(earlier)).order_by("wake_at").values_list("pk", "execution_id")[:_BATCH]
+    heads = _heads_of(due).order_by("wake_at").values_list("pk", "execution_id")[:_BATCH]
     taken = []
     for key, execution_id in list(heads):
         if due.filter(pk=key).update(wake_at=database_now() + queue.RING_AGAIN):
@@ -80,9 +76,17 @@ def take_due() -> list[str]:
 
 def seconds_to_next() -> float | None:
     """Seconds until a delivery is due (below 0: it is); ``None`` when none will be."""
-    pending = Delivery.objects.filter(status=DeliveryStatus.PENDING)
-    found = pending.order_by("wake_at").annotate(now=DatabaseNow()).values_list("wake_at", "now").first()
+    heads = _heads_of(Delivery.objects.filter(status=DeliveryStatus.PENDING))
+    found = heads.order_by("wake_at").annotate(now=DatabaseNow()).values_list("wake_at", "now").first()
     return None if found is None else (found[0] - found[1]).total_seconds()
+
+
+def _heads_of(pending: QuerySet[Delivery]) -> QuerySet[Delivery]:
+    """Those that are the oldest unsettled ones of their execution: the others wait for them, however due they are."""
+    earlier = Delivery.objects.filter(
+        execution=OuterRef("execution"), status=DeliveryStatus.PENDING, sequence__lt=OuterRef("sequence")
+    )
+    return pending.filter(~Exists(earlier))
 
 
 def redeliver(*, delivery: Delivery) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Protocol
+
+from django.db.models import Count, Max, Q
 
 from dataflow.lib.fields import dump_json
 from dataflow.lib.times import rfc3339
@@ -32,6 +34,8 @@ class Row(Protocol):
     error: Mapping[str, Any] | None
 
 
+#: While it is being sent a delivery belongs to one worker for so long.
+LEASE = timedelta(seconds=60)
 #: What a subscription without ``events`` gets.
 DEFAULT_EVENTS = ("started", "completed", "failed", "cancelled")
 #: A body stays under this many bytes (4-execution.md, Webhooks out).
@@ -63,8 +67,7 @@ def queue_deliveries(row: Row, run: Run, wanted: Sequence[Logged], redactor: Red
     """
     if not wanted or not row.monitoring:
         return
-    # After a 410 the subscription has ended: what comes later is kept to be seen, and not sent.
-    ended = Delivery.objects.filter(execution_id=row.id, status=DeliveryStatus.STOPPED).exists()
+    ended, wake_at = _standing(row.id, run.now)
     deliveries = [
         Delivery(
             execution_id=row.id,
@@ -74,13 +77,27 @@ def queue_deliveries(row: Row, run: Run, wanted: Sequence[Logged], redactor: Red
             url=row.monitoring["url"],
             body=body_of(row, run, event, redactor),
             next_attempt_at=run.now,
-            wake_at=run.now,
+            wake_at=wake_at,
         )
         for event in wanted
     ]
     Delivery.objects.bulk_create(deliveries)
     if not ended:
         queue.ring_delivery(row.id)
+
+
+def _standing(execution_id: str, now: datetime) -> tuple[bool, datetime]:
+    """Whether the subscription has ended, and from when to look at a new delivery.
+
+    After a 410 what comes later is kept to be seen, and not sent. Behind one that waits for its next try, there is
+    nothing to look at before; one that is further away than a lease is not being sent just now.
+    """
+    found = Delivery.objects.filter(execution_id=execution_id).aggregate(
+        stopped=Count("pk", filter=Q(status=DeliveryStatus.STOPPED)),
+        last=Max("wake_at", filter=Q(status=DeliveryStatus.PENDING)),
+    )
+    waits = found["last"] is not None and found["last"] > now + LEASE
+    return bool(found["stopped"]), found["last"] if waits else now
 
 
 def body_of(execution: Row, run: Run, event: Logged, redactor: Redactor = NOTHING) -> str:

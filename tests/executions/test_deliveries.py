@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
@@ -48,6 +49,18 @@ def first_of(execution: Execution) -> Delivery:
 
 def come_due(execution: Execution) -> None:
     Delivery.objects.filter(execution=execution).update(next_attempt_at=database_now() - timedelta(seconds=1))
+
+
+def waiting_for_a_try(receiver: WebStub, *, tries: int = 1) -> tuple[Execution, Any]:
+    """An execution whose first message has failed so often, and the claim of its second task."""
+    webhook = {"url": receiver.url("/hook"), "events": ["started", "task", "completed"]}
+    execution = started(echo("a"), echo("b"), monitoring={"webhook": webhook})
+    claimed = claim(execution)
+    receiver.script("/hook", [Page(status=500)] * tries + [OK])
+    for _ in range(tries):
+        come_due(execution)
+        jobs.deliver(execution.pk)
+    return execution, claimed
 
 
 # --- what is queued ---
@@ -254,3 +267,44 @@ def test_what_a_dead_worker_was_sending_comes_due_again(receiver: WebStub) -> No
     come_due(execution)
     jobs.deliver(execution.pk)
     assert {status for _, status in rows(execution)} == {"DELIVERED"}
+
+
+# --- what is behind one that waits ---
+@pytest.mark.parametrize("tries", [2, 6])
+def test_a_new_event_behind_one_that_waits_is_not_due(receiver: WebStub, tries: int) -> None:
+    """Else each worker would ask for what is due again and again until then."""
+    execution, claimed = waiting_for_a_try(receiver, tries=tries)
+    before = deliveries.seconds_to_next()
+    settle(claimed)
+    assert deliveries.take_due() == []
+    after = deliveries.seconds_to_next()
+    assert before is not None
+    assert after is not None
+    assert 0 < after <= before
+    waiting = Delivery.objects.filter(execution=execution).order_by("sequence")
+    far = tries > 2
+    assert (len({row.wake_at for row in waiting}) == 1) is far  # one that is far away is not being sent meanwhile
+    come_due(execution)
+    jobs.deliver(execution.pk)
+    sent = [json.loads(request.body)["sequence"] for request in receiver.requests[tries:]]
+    assert sent == sorted(row.sequence for row in waiting)
+    assert deliveries.seconds_to_next() is None
+
+
+def test_what_is_behind_one_that_is_being_sent_is_not_due(receiver: WebStub) -> None:
+    execution = ended(receiver)
+    assert deliveries.take_due() == [execution.pk]
+    seconds = deliveries.seconds_to_next()
+    assert seconds is not None
+    assert seconds > 5
+
+
+def test_a_new_event_is_due_at_once_once_nothing_waits(receiver: WebStub) -> None:
+    execution, claimed = waiting_for_a_try(receiver)
+    come_due(execution)
+    jobs.deliver(execution.pk)
+    settle(claimed)
+    seconds = deliveries.seconds_to_next()
+    assert seconds is not None
+    assert seconds < 0
+    assert deliveries.take_due() == [execution.pk]
