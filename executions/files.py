@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import IO, Any
 
 from django.core.files.storage import default_storage
+from django.db import DatabaseError
 
 from dataflow.lib.errors import TaskError
 from dataflow.lib.fields import dump_json
@@ -183,7 +184,9 @@ class LazyOutputs(Mapping[str, Any]):
             try:
                 with open_stored(self.stored[name]["file_id"]) as content:
                     self._read[name] = json.load(content)
-            except OSError as error:
+            except (TaskError, DatabaseError):
+                raise
+            except Exception as error:  # it is damaged, or the storage is away, each with errors of its own
                 raise TaskError("runtime", f"The kept value of output {name} cannot be read: {error}") from error
         return self._read[name]
 

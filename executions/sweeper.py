@@ -6,14 +6,17 @@ What is due by its time needs no sweeper: every worker takes it by itself.
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from datetime import datetime, timedelta
+
+from django.db import InterfaceError, OperationalError
 
 from dataflow.lib.failpoints import failpoint
 from executions import database, forgetting, store
 from executions.database import database_now
 from executions.engine.outcomes import LEASE_SECONDS
 from executions.engine.state import ExecutionStatus, TaskStatus
-from executions.models import Execution, IdempotencyKey, TaskRun, Worker
+from executions.models import ALIVE, Execution, IdempotencyKey, TaskRun, Worker
 from executions.triggers import schedules
 
 logger = logging.getLogger(__name__)
@@ -37,12 +40,26 @@ def sweep() -> int:
     """Find executions whose worker let its lease run out, and whatever a crash left undone. Returns how many."""
     failpoint("sweep.before")
     now = database_now()
-    found = _recover_lost(now) + _plan_overdue(now) + store.wake_parked(now) + store.cancel_orphans()
+    found = _found_by(lambda: _recover_lost(now), lambda: _plan_overdue(now), lambda: store.wake_parked(now))
+    found += store.cancel_orphans()
     global _sweeps  # noqa: PLW0603 - one sweeper a process; only how often it forgets depends on it
     _sweeps += 1
     if _sweeps % _FORGET_EVERY == 1:
         forget()
     forgetting.forget_executions(_FORGET_EXECUTIONS)
+    return found
+
+
+def _found_by(*looks: Callable[[], int]) -> int:
+    """What all looks find; one that fails keeps nobody from the next, unless the database is away."""
+    found = 0
+    for look in looks:
+        try:
+            found += look()
+        except (OperationalError, InterfaceError):
+            raise
+        except Exception:  # without the others nothing would recover
+            logger.exception("Sweeper: a look was left out.")
     return found
 
 
@@ -69,12 +86,14 @@ def _plan_overdue(now: datetime) -> int:
     """Plan for what is due and nobody takes, since every thread is busy: at least its times pass."""
     overdue = Execution.objects.filter(status=ExecutionStatus.RUNNING, wake_at__lt=now - _OVERDUE)
     found = list(overdue.order_by("wake_at").values_list("pk", flat=True)[:_BATCH])
-    return sum(store.look_after(execution_id) for execution_id in found)
+    return store.each(found, store.look_after)
 
 
 def _recover_lost(now: datetime) -> int:
-    expired = TaskRun.objects.filter(status=TaskStatus.RUNNING, lease_until__lt=now, items__isnull=True)
+    expired = TaskRun.objects.filter(
+        status=TaskStatus.RUNNING, lease_until__lt=now, items__isnull=True, execution__status__in=ALIVE
+    )
     lost = list(expired.order_by("execution_id").values_list("execution_id", flat=True).distinct()[:_BATCH])
     if lost:
         logger.warning("Found %d executions whose worker was lost.", len(lost))
-    return sum(store.look_after(execution_id) for execution_id in lost)
+    return store.each(lost, store.look_after)

@@ -99,7 +99,7 @@ def everything(execution: Execution) -> list[Any]:
 
 def age_leases(execution: Execution, *, seconds: float = 60) -> None:
     """As if so much time had passed since the leases of what runs were renewed."""
-    for run in TaskRun.objects.filter(execution=execution, status=TaskStatus.RUNNING):
+    for run in TaskRun.objects.filter(execution=execution, status=TaskStatus.RUNNING, items__isnull=True):
         assert run.lease_until is not None
         TaskRun.objects.filter(pk=run.pk).update(lease_until=run.lease_until - timedelta(seconds=seconds))
 

@@ -9,10 +9,13 @@ from __future__ import annotations
 
 from executions.store.accepting import ReadFirst, create, flush
 from executions.store.byhand import (
+    TAKEN_IN_VAIN,
     cancel,
     cancel_orphans,
+    each,
     fail,
     give_files,
+    give_up,
     make_due,
     note_progress,
     renew_leases,
@@ -28,12 +31,14 @@ from executions.store.steps import (
     FilesMissing,
     advance,
     look_after,
+    put_back,
     settle,
     step,
     take_back,
 )
 
 __all__ = [
+    "TAKEN_IN_VAIN",
     "EndOfTry",
     "FilesMissing",
     "Loaded",
@@ -44,13 +49,16 @@ __all__ = [
     "cancel",
     "cancel_orphans",
     "create",
+    "each",
     "fail",
     "flush",
     "give_files",
+    "give_up",
     "load",
     "look_after",
     "make_due",
     "note_progress",
+    "put_back",
     "renew_leases",
     "save",
     "seconds_to_next",

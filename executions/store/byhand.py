@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+import logging
+from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import timedelta
 from typing import Any
+
+from django.db import InterfaceError, OperationalError, connection
 
 from dataflow.lib.errors import TaskError
 from dataflow.lib.failpoints import failpoint
@@ -17,6 +20,13 @@ from executions.models import Execution, TaskRun
 from executions.store import neighbours
 from executions.store.reading import load
 from executions.store.saving import save
+
+logger = logging.getLogger(__name__)
+
+#: So many executions in a row that the database did not take: it is away.
+_AWAY = 3
+#: So often an execution is taken before it is given up; that is every 15 s (``queue.RING_AGAIN``).
+TAKEN_IN_VAIN = 30
 
 
 def give_files(execution_id: str, values: Mapping[str, Any]) -> None:
@@ -58,6 +68,22 @@ def fail(execution_id: str, error: TaskError) -> None:
             save(loaded)
 
 
+def give_up(execution_id: str) -> bool:
+    """Fail an execution that was taken ``TAKEN_IN_VAIN`` times and more, and nobody could write a step of it.
+
+    Whatever it does to its workers, it ends. ``False``: it may still go on.
+    """
+    with writing():
+        loaded = load(execution_id)
+        if loaded is None or loaded.run.status.ended or loaded.row.takes < TAKEN_IN_VAIN:
+            return False
+        message = f"Workers took it {loaded.row.takes} times and could not go on with it. Their log says why."
+        error = error_as_json(TaskError("runtime", message)) | {"task": None}
+        loaded.run.end(ExecutionStatus.FAILED, error=error, because="no worker could go on with the execution")
+        save(loaded)
+    return True
+
+
 def cancel(execution_id: str, *, reason: str, by: str) -> ExecutionStatus:
     """Cancel an execution that has not ended, and those it started.
 
@@ -81,10 +107,30 @@ def cancel_orphans(parent_id: str | None = None) -> int:
 
     Not in the transaction of their parent's end, so that locks go one way; the sweeper makes good what a crash left.
     """
-    found = neighbours.orphans(parent_id)
-    for child in found:
-        cancel(child, reason="Its parent does not wait for it any more.", by="parent")
-    return len(found)
+    return each(neighbours.orphans(parent_id), _cancel_orphan)
+
+
+def _cancel_orphan(child: str) -> bool:
+    return bool(cancel(child, reason="Its parent does not wait for it any more.", by="parent"))
+
+
+def each(execution_ids: Iterable[str], act: Callable[[str], object]) -> int:
+    """Do ``act`` to each; for how many it was true. One that raises keeps nobody from the others: it is logged.
+
+    Raises only what says that the database is away, once three in a row said so.
+    """
+    done, in_a_row = 0, 0
+    for execution_id in execution_ids:
+        try:
+            done += bool(act(execution_id))
+            in_a_row = 0
+        except Exception as error:  # whatever is wrong with it, others are not to be lost by it
+            in_a_row = in_a_row + 1 if isinstance(error, (OperationalError, InterfaceError)) else 0
+            if in_a_row == _AWAY:
+                raise
+            logger.exception("%s is left out.", execution_id)
+            connection.close_if_unusable_or_obsolete()
+    return done
 
 
 def renew_leases(worker: str, task_runs: Collection[int], *, seconds: float) -> None:

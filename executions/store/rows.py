@@ -15,7 +15,7 @@ from executions.definitions import DefinitionBroken, definition_of
 from executions.engine.outcomes import Notes
 from executions.engine.planner import Claim
 from executions.engine.run import Run
-from executions.engine.state import ExecutionStatus, Items, TaskState, TaskStatus
+from executions.engine.state import ExecutionStatus, Items, TaskState, TaskStatus, task_of
 from executions.hidden import Hidden
 from executions.models import Execution
 from executions.store.statements import ROW_COLUMNS, STATE_COLUMNS
@@ -23,7 +23,7 @@ from workflows.definition import Definition, Task
 
 logger = logging.getLogger(__name__)
 
-#: No task type has this name: a definition that cannot run here fails by the planner's own rule for a missing type.
+#: No task type has this name.
 BROKEN_TYPE = "missing task type"
 
 
@@ -74,6 +74,8 @@ class Loaded:
     children: list[Execution] = field(default_factory=list)
     #: Whether it waits for a slot: then nobody looks until one is free.
     is_parked: bool = False
+    #: Why its definition cannot run here any more; empty where it can. Then it ends, and nothing is planned.
+    broken: str = ""
 
     def tick(self) -> None:
         """Set the run's time to the database's present time."""
@@ -108,7 +110,7 @@ def state_of(values: Sequence[Any], execution_id: str) -> TaskState:
 
 def loaded_of(row: Row, states: Sequence[TaskState], now: datetime) -> Loaded:
     """A row and its task runs as the engine takes them."""
-    definition = _definition_of(row)
+    definition, broken = _definition_of(row, states)
     hidden = Hidden(definition, row.inputs, row.parent_id)
     run = Run(
         id=row.id,
@@ -123,14 +125,16 @@ def loaded_of(row: Row, states: Sequence[TaskState], now: datetime) -> Loaded:
         tasks={state.name: state for state in states},
         secrets=hidden,
     )
-    return Loaded(row=row, run=run, clock=Clock(now), hidden=hidden, known={state.name for state in states})
+    known = {state.name for state in states}
+    return Loaded(row=row, run=run, clock=Clock(now), hidden=hidden, known=known, broken=broken)
 
 
-def _definition_of(row: Row) -> Definition:
-    """The frozen definition; one that cannot run here any more has a single task that says so when it is claimed."""
+def _definition_of(row: Row, states: Sequence[TaskState]) -> tuple[Definition, str]:
+    """The frozen definition; in place of one that cannot run here any more the tasks that are known, and why."""
     try:
-        return definition_of(row.version_id)
+        return definition_of(row.version_id), ""
     except DefinitionBroken as broken:
         logger.warning("%s: %s", row.id, broken)
-        task = Task(name="definition", type=BROKEN_TYPE, spelled_type=BROKEN_TYPE, inputs={})
-        return Definition(title="", description="", inputs=(), tasks=(task,), outputs=())
+        names = dict.fromkeys([*(task_of(state.name) for state in states), "definition"])
+        tasks = tuple(Task(name=name, type=BROKEN_TYPE, spelled_type=BROKEN_TYPE, inputs={}) for name in names)
+        return Definition(title="", description="", inputs=(), tasks=tasks, outputs=()), str(broken)

@@ -73,7 +73,8 @@ _STEP_TYPES = {
     "ended": "bool", "held": "bool", "follows": "bool",
 }  # fmt: skip
 _CHANGES = (
-    "status = {0}status, sequence = {0}sequence, revision = {1}revision + 1, takes = 0, wake_at = {2}, "
+    "status = {0}status, sequence = {0}sequence, revision = {1}revision + 1, "
+    "takes = CASE WHEN {0}held THEN 1 ELSE 0 END, wake_at = {2}, "
     "started_at = {0}started_at, completed_at = {0}completed_at, error = {0}error, outputs = {0}outputs, "
     "stored = {0}stored, secrets = CASE WHEN {0}ended THEN '' ELSE {1}secrets END"
 )
@@ -123,6 +124,8 @@ INSERT INTO executions_event (execution_id, {", ".join(EVENT_COLUMNS)})
 VALUES (:execution_id, {", ".join(f":{name}" for name in EVENT_COLUMNS)})
 """  # noqa: S608 - made of constants only
 
+#: How often an execution was taken since somebody wrote a step of it, as far as is counted: who holds it has taken it.
+MAX_TAKES = 1000
 _ROW = ", ".join(f"e.{name}" for name in ROW_COLUMNS)
 _DUE_RUNNING = "status = 'RUNNING' AND wake_at <= {now} ORDER BY wake_at"
 _DUE_PENDING = "status = 'PENDING' AND wake_at IS NOT NULL AND wake_at <= {now} ORDER BY priority DESC, pick_at"
@@ -139,7 +142,8 @@ WITH going AS (
 ), taken AS (
   SELECT id, row_number() OVER () AS place FROM (SELECT id FROM going UNION ALL SELECT id FROM new) AS found
 )
-UPDATE executions_execution e SET takes = e.takes + 1, wake_at = clock_timestamp() + %(again)s * interval '1 second'
+UPDATE executions_execution e
+SET takes = LEAST(e.takes + 1, {MAX_TAKES}), wake_at = clock_timestamp() + %(again)s * interval '1 second'
 FROM taken, (SELECT {_UNFLUSHED}) AS unflushed
 WHERE e.id = taken.id RETURNING taken.place, {_ROW}, clock_timestamp()
 """  # noqa: S608 - made of constants only
@@ -153,7 +157,7 @@ LIMIT :limit
 """  # noqa: S608 - made of constants only
 TAKE_SQLITE = f"""
 UPDATE executions_execution AS e
-SET takes = takes + 1,
+SET takes = MIN(takes + 1, {MAX_TAKES}),
   wake_at = REPLACE(STRFTIME('%Y-%m-%d %H:%M:%f000', 'NOW', '+' || :again || ' seconds'), '.000000', '')
 WHERE id = :id AND status IN ('PENDING', 'RUNNING') AND wake_at <= {SQLITE_NOW}
 RETURNING {", ".join(ROW_COLUMNS)}, STRFTIME('%Y-%m-%dT%H:%M:%f+00:00', 'NOW')

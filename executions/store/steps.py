@@ -10,8 +10,8 @@ from dataflow.lib.errors import TaskError
 from executions import files
 from executions.database import writing
 from executions.engine import outcomes
-from executions.engine.outcomes import Completed, Failed, Outcome, Suspended
-from executions.engine.planner import Claim, plan, prepare, take_up
+from executions.engine.outcomes import MAX_LOST, Completed, Failed, Outcome, Suspended
+from executions.engine.planner import Claim, plan, prepare, startable, take_up
 from executions.engine.run import Run
 from executions.engine.state import ExecutionStatus, TaskState, TaskStatus
 from executions.store import children, neighbours, slots
@@ -79,15 +79,12 @@ def advance(loaded: Loaded, *, worker: str, wanted: int, only: Callable[[Run, st
     """
     run = loaded.run
     loaded.tick()
-    if run.status is ExecutionStatus.PENDING:
-        if urls := files.urls_in(run.definition, run.inputs):
-            raise FilesMissing(urls)
-        if loaded.row.concurrency_key and _is_without_slot(loaded):
-            return []
-    loaded.is_parked = False
+    if not _goes_on(loaded):
+        return []
     claims: list[Claim] = []
     if not wanted:
         plan(run)
+        _count_deaths(loaded)
     while len(claims) < wanted and (ready := plan(run)):
         for name in ready[: wanted - len(claims)]:
             if only is not None and not only(run, name):
@@ -103,22 +100,48 @@ def advance(loaded: Loaded, *, worker: str, wanted: int, only: Callable[[Run, st
     return claims
 
 
-def _is_without_slot(loaded: Loaded) -> bool:
-    """Whether no slot is free for one that is to begin: then it is parked."""
-    if neighbours.slot_is_free(loaded.row):
-        return False
-    if not loaded.is_parked:  # looked at once a step
-        slots.parked(loaded.row)
-    loaded.is_parked = True
-    return True
+def _goes_on(loaded: Loaded) -> bool:
+    """Whether it can be planned for: it can run here, its files are there, and it has a slot."""
+    run = loaded.run
+    if loaded.broken and not run.status.ended:
+        error = {"code": "validation", "message": loaded.broken, "task": None}
+        run.end(ExecutionStatus.FAILED, error=error, because="its definition cannot run here any more")
+    was_parked, loaded.is_parked = loaded.is_parked, False
+    if run.status is ExecutionStatus.PENDING:
+        if urls := files.urls_in(run.definition, run.inputs):
+            raise FilesMissing(urls)
+        loaded.is_parked = bool(loaded.row.concurrency_key) and not neighbours.slot_is_free(loaded.row)
+        if loaded.is_parked and not was_parked:  # looked at once a step
+            slots.parked(loaded.row)
+    return not (loaded.is_parked or run.status.ended)
+
+
+def _count_deaths(loaded: Loaded) -> None:
+    """Count whom a quick task took with it before it was claimed: the execution was taken, and nobody wrote anything.
+
+    Of the tasks that are ready the first one was at work then. Of the items of a list it is not known.
+    """
+    run, deaths = loaded.run, min(loaded.row.takes - 1, MAX_LOST - 1)
+    if deaths <= 0 or loaded.is_parked or not (ready := startable(run)):
+        return
+    task, state = run.definition_of(ready[0]), run.task(ready[0])
+    task_type = registry.get(task.type)
+    if ready[0] == task.name and not state.attempt and task_type is not None and task_type.quick:
+        run.note(task.name, lost=max(state.lost, deaths))
 
 
 def take_back(loaded: Loaded, *, worker: str, in_hand: Collection[tuple[str, int]]) -> list[Claim]:
     """The tries that ``worker`` owns and does not know of: the answer to their claim was lost with its connection."""
-    mine = [state for name in loaded.run.running if (state := loaded.run.tasks[name]).worker == worker]
+    names = sorted(loaded.run.running, key=lambda name: (loaded.run.place_of(name), loaded.run.tasks[name].item or 0))
+    mine = [state for name in names if (state := loaded.run.tasks[name]).worker == worker]
     unknown = [state for state in mine if (state.name, state.attempt) not in in_hand]
     found = [take_up(loaded.run, state.name, registry) for state in unknown]
     return [claim for claim in found if claim is not None]
+
+
+def put_back(loaded: Loaded, claim: Claim) -> None:
+    """Give back a try that was taken back and never ran: it is as if it had not been claimed."""
+    outcomes.requeue(loaded.run, loaded.run.tasks[claim.task])
 
 
 def settle(loaded: Loaded, ended: EndOfTry, worker: str) -> bool:

@@ -53,6 +53,8 @@ class _Handle:
     is_unsure: bool = False
     #: Whether tasks have started other executions, which nobody may wait for any more after a step.
     has_children: bool = False
+    #: Threads that the step at hand was given for others, until they are begun.
+    slots: int = 0
     threads: int = 0
 
 
@@ -85,6 +87,9 @@ class Carrier:
 
     def carry(self, execution_id: str, taken: store.Loaded | None = None) -> None:
         """Take an execution as far as it can go without waiting; ``taken`` is what was read of it."""
+        in_vain = taken is not None and taken.row.takes > store.TAKEN_IN_VAIN
+        if in_vain and persist(partial(store.give_up, execution_id)):
+            return
         handle = self._enter(execution_id)
         try:
             try:
@@ -160,27 +165,32 @@ class Carrier:
                 return
             with self._lock:
                 batch = list(handle.tickets)
-            slots = 0
             try:
-                claims, wanting, slots = self._decide(handle, batch)
+                claims, wanting = self._decide(handle, batch)
             except store.FilesMissing:
                 handle.loaded = None  # its inputs change when the files are there
                 self._finish(handle, batch)
                 raise
             except Exception:  # whatever it is, nobody knows what was written: it is raised on
                 handle.loaded, handle.is_unsure = None, True
+                self._return_slots(handle)
                 raise
             handle.is_unsure = False
             handle.in_hand.update((claim.task, claim.attempt) for claim in claims)
             for one in wanting:
                 one.claim = claims.pop(0) if claims else None
             self._finish(handle, batch)
-            for claim in claims[:slots]:
+            for claim in claims:
+                handle.slots -= 1
                 self._start_another(handle, claim)
-            self._give_back(max(0, slots - len(claims)))
+            self._return_slots(handle)
             # Not in the step's own transaction: locks go from a child to its parent. The sweeper finds what is left.
             if handle.has_children:
                 store.cancel_orphans(handle.id)
+
+    def _return_slots(self, handle: _Handle) -> None:
+        slots, handle.slots = handle.slots, 0
+        self._give_back(slots)
 
     def _finish(self, handle: _Handle, batch: list[_Ticket]) -> None:
         with self._lock:
@@ -191,19 +201,20 @@ class Carrier:
             (one.ended.claim.task, one.ended.claim.attempt) for one in batch if one.ended is not None
         )
 
-    def _decide(self, handle: _Handle, batch: list[_Ticket]) -> tuple[list[Claim], list[_Ticket], int]:
-        """Settle, plan, claim and write: the claims, the tickets they are for, and threads for those left over."""
+    def _decide(self, handle: _Handle, batch: list[_Ticket]) -> tuple[list[Claim], list[_Ticket]]:
+        """Settle, plan, claim and write: the claims, and the tickets they are for; ``handle.slots`` is for the rest."""
         kept = self._kept(handle, batch)
         if kept is not None:
             try:
                 return self._write(handle, kept, batch)
             except store.Stale:
                 handle.loaded = None
+                self._return_slots(handle)
         with writing():
             loaded = store.load(handle.id)
             if loaded is None or loaded.run.status.ended:
                 handle.loaded = None
-                return [], [], 0
+                return [], []
             return self._write(handle, loaded, batch)
 
     def _kept(self, handle: _Handle, batch: list[_Ticket]) -> store.Loaded | None:
@@ -220,9 +231,7 @@ class Carrier:
         begins = kept.run.status is ExecutionStatus.PENDING
         return None if begins and kept.row.concurrency_key else kept
 
-    def _write(
-        self, handle: _Handle, loaded: store.Loaded, batch: list[_Ticket]
-    ) -> tuple[list[Claim], list[_Ticket], int]:
+    def _write(self, handle: _Handle, loaded: store.Loaded, batch: list[_Ticket]) -> tuple[list[Claim], list[_Ticket]]:
         # Where a write got no answer, a try that is settled already may be so by it: its thread goes on all the same.
         wanting = [
             one
@@ -230,7 +239,6 @@ class Carrier:
             if one.ended is None or store.settle(loaded, one.ended, self._worker) or handle.is_unsure
         ]
         ours = {(one.ended.claim.task, one.ended.claim.attempt) for one in batch if one.ended is not None}
-        slots = 0
         claims = []
         if handle.is_unsure:
             claims = store.take_back(loaded, worker=self._worker, in_hand=handle.in_hand | ours)
@@ -242,28 +250,30 @@ class Carrier:
                 wanting[0].again = True
             else:
                 new.extend(store.advance(loaded, worker=self._worker, wanted=wanted))
-            try:
-                short = len(claims) + len(new) - len(wanting)
-                more = not again and not self.stopping and not loaded.is_parked and can_start(loaded.run)
-                if short > 0 or more:
-                    slots = self._slots(max(short, MORE_AT_ONCE))
-                    new.extend(store.advance(loaded, worker=self._worker, wanted=max(0, slots - max(0, short))))
-                # Before it is saved: then items that have ended are forgotten, and whom they waited for with them.
-                handle.has_children = any(state.child for state in loaded.run.tasks.values())
-                failpoint("step.before_write")
-                store.save(loaded, held=again)
-                failpoint("step.after_write")
-            except BaseException:
-                self._give_back(slots)
-                raise
+            short = len(claims) + len(new) - len(wanting)
+            more = not again and not self.stopping and not loaded.is_parked and can_start(loaded.run)
+            if short > 0 or more:
+                handle.slots = self._slots(max(short, MORE_AT_ONCE))
+                new.extend(store.advance(loaded, worker=self._worker, wanted=max(0, handle.slots - max(0, short))))
+            # What was taken back and finds no thread here is for others.
+            while short > handle.slots:
+                store.put_back(loaded, claims.pop())
+                short -= 1
+            # Before it is saved: then items that have ended are forgotten, and whom they waited for with them.
+            handle.has_children = any(state.child for state in loaded.run.tasks.values())
+            failpoint("step.before_write")
+            store.save(loaded, held=again)
+            failpoint("step.after_write")
         handle.loaded = None if loaded.run.status.ended else loaded
         loaded.row.takes = 0
-        return claims + new, wanting, slots
+        return claims + new, wanting
 
     def _run_quick(self, loaded: store.Loaded) -> bool:
         """Run what is quick within this step; whether there is more for the next one."""
         if not quickly.is_next(loaded):
             return False
+        if loaded.run.ended_tries:  # a write tells of one try of each task: that of the one that ended
+            return True
         quickly.run_next(loaded, self._run, worker=self._worker)
         # A write tells of one try of each task: what follows one that failed is for the next.
         return quickly.is_next(loaded) or (bool(loaded.run.ended_tries) and can_start(loaded.run))

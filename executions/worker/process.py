@@ -94,23 +94,33 @@ class WorkerProcess:
 
     def _take_work(self) -> None:
         """Take executions while a thread is free. Too many threads that never come back: leave it to a new process."""
-        bell = queue.Doorbell()
+        bell = self._doorbell()
         look = True
-        while not self._stop.is_set():
+        while bell is not None and not self._stop.is_set():
             self._beat()
             more = self._take(bell) if look and self._together.members <= TAKEN_AT_ONCE else look
             if more is None:
                 break
             if len(self._together):
                 self._let_members(self._together.step)
-                if not bell.is_for_all:  # other brokers ask the database themselves, or wait
+                if bell.is_for_all:
+                    rang = self._guarded_call(partial(bell.wait, 0.0))  # it hears for the deliveries too
+                    look = more or bool(rang)
+                else:  # other brokers wait for a second at least; a look costs less
                     self._let_members(self._together.receive)
-                rang = self._guarded_call(partial(bell.wait, 0.0))  # it hears for the deliveries too
-                look = more or bool(rang)
+                    look = True
             elif not more:
                 self._wait_at(bell, store.seconds_to_next)
                 look = True
         self._let_members(self._together.leave)
+
+    def _doorbell(self, queue_name: str | None = None) -> queue.Doorbell | None:
+        """What this thread waits at, once it can be had: the database may be away. ``None``: the process stops."""
+        bell = None
+        while bell is None and not self._stop.is_set():
+            self._beat()
+            bell = self._guarded_call(partial(queue.Doorbell, queue_name))
+        return bell
 
     def _take(self, bell: queue.Doorbell) -> bool | None:
         """Take what is due; whether there may be more of it. ``None``: this process is to end."""
@@ -119,7 +129,8 @@ class WorkerProcess:
             if self._node.stuck * 2 >= self._threads:
                 logger.error("Half of the threads are held by tasks that ignore their timeout; starting anew.")
                 return None
-            self._guarded_call(partial(bell.wait, 0.0))  # it hears for the deliveries too
+            if bell.is_for_all:
+                self._guarded_call(partial(bell.wait, 0.0))  # it hears for the deliveries too
             return True
         wanted = 1 + self._more_slots(TAKEN_AT_ONCE - 1)
         taken = self._guarded_take(partial(self._look, wanted))
@@ -153,6 +164,7 @@ class WorkerProcess:
         """Wait for the bell, or until something is due. When that is is asked for only where it is quiet."""
         seconds: float | None = ASK_AFTER_SECONDS
         if time.monotonic() - self._asked > ASK_AFTER_SECONDS:
+            self._beat()  # where the database is away, each call takes its time to find out
             seconds = self._guarded_call(due)
         wait = queue.LISTEN_SECONDS if seconds is None else min(max(seconds, 0.02), queue.LISTEN_SECONDS)
         end = time.monotonic() + wait
@@ -177,8 +189,8 @@ class WorkerProcess:
 
     def _take_deliveries(self) -> None:
         """Take webhook deliveries, however busy the executions keep everything else."""
-        bell = queue.Doorbell(queue.DELIVERIES)
-        while not self._stop.is_set():
+        bell = self._doorbell(queue.DELIVERIES)
+        while bell is not None and not self._stop.is_set():
             for execution_id in self._guarded_take(deliveries.take_due):
                 self._guarded(partial(self._to_lane, execution_id))
             seconds = self._guarded_call(deliveries.seconds_to_next)

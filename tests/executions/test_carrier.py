@@ -15,6 +15,8 @@ from executions import database, store
 from executions.engine.outcomes import Completed, Outcome
 from executions.engine.planner import Claim
 from executions.models import Execution
+from executions.worker import carrier as carrier_module
+from executions.worker.carrier import Carrier
 from tests.carrier_driver import PATIENCE, Tries, alone, ask, each, ended, go_on, item_runs, process
 from tests.executions_driver import at_once, event_types, everything, failed, started, task
 
@@ -126,6 +128,78 @@ def test_a_lost_answer_with_threads(number: int, monkeypatch: pytest.MonkeyPatch
     assert sorted(tries.ran) == sorted((one["name"], 1) for one in WIDE)
     assert ended(execution)[0] == "COMPLETED"
     event_types(execution)
+
+
+class Threads:
+    """So many threads for others; what they are to do is done when a test says so."""
+
+    def __init__(self, free: int) -> None:
+        self.free = free
+        self.work: list[Callable[[], None]] = []
+
+    def carrier(self, run: Callable[[Claim], Outcome]) -> Carrier:
+        return Carrier("wk-1", run=run, slots=self.slots, give_back=self.give_back, spawn=self.work.append)
+
+    def slots(self, wanted: int) -> int:
+        taken = max(0, min(wanted, self.free))
+        self.free -= taken
+        return taken
+
+    def give_back(self, number: int) -> None:
+        self.free += number
+
+    def finish(self) -> None:
+        while self.work:
+            self.work.pop()()
+            self.free += 1
+
+
+def test_a_commit_that_fails_costs_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the execution is read afresh, the write succeeds before its transaction does not."""
+    monkeypatch.setattr("executions.worker.database.time.sleep", lambda _seconds: None)
+    execution = started(*(ask(f"t{at}", depends_on=[]) for at in range(20)))
+    threads, tries, commits = Threads(20), Tries(), [0]
+
+    @contextmanager
+    def failing_once() -> Iterator[None]:
+        with database.writing():
+            yield
+            commits[0] += 1
+            if commits[0] == 1:
+                raise OperationalError("server closed the connection while COMMIT was under way")
+
+    monkeypatch.setattr(carrier_module, "writing", failing_once)
+    threads.carrier(tries).carry(execution.pk)
+    threads.finish()
+    assert commits[0] > 1
+    assert (ended(execution)[0], threads.free, tries.twice()) == ("COMPLETED", 20, [])
+
+
+def test_what_is_taken_back_without_a_thread_is_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The answer to a claim of eight was lost, and meanwhile others got the threads."""
+    execution = started(*(ask(f"t{at}", depends_on=[], retry={"attempts": 0}) for at in range(8)))
+    threads, tries = Threads(7), Tries()
+    save = store.save
+
+    def save_and_lose(*given: Any, **named: Any) -> None:
+        save(*given, **named)
+        monkeypatch.setattr(store, "save", save)
+        threads.free = -7
+        raise OperationalError("server closed the connection unexpectedly")
+
+    monkeypatch.setattr(store, "save", save_and_lose)
+    monkeypatch.setattr("executions.worker.database.time.sleep", lambda _seconds: None)
+    seen: list[set[str]] = []
+
+    def run(claim: Claim) -> Outcome:
+        seen.append(set(execution.task_runs.filter(status="RUNNING").values_list("name", flat=True)))
+        return tries(claim)
+
+    threads.carrier(run).carry(execution.pk, store.take(1)[0])
+    assert seen[0] == {"t0"}
+    threads.finish()
+    assert (threads.free, ended(execution)[0], tries.twice()) == (0, "COMPLETED", [])
+    assert {run.lost for run in execution.task_runs.all()} == {0}
 
 
 # --- many threads, several processes ---

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
+from dataflow.lib.errors import TaskError
 from executions import queue, store, sweeper
-from executions.engine.outcomes import Completed, Notes, Outcome
+from executions.engine.outcomes import Completed, Failed, Notes, Outcome
 from executions.engine.planner import Claim
 from executions.models import Attempt, Execution
-from tests.carrier_driver import Tries, alone, ended, go_on
+from tests.carrier_driver import Tries, alone, ask, ended, go_on
 from tests.executions_driver import age_due_times, age_leases, age_wake, echo, event_types, failed, started, task
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -19,6 +21,25 @@ RETRY = {"retry": {"attempts": 2, "delay": 60, "jitter": 0}}
 
 def said(claim: Claim) -> Outcome:
     return Completed(outputs={"text": str(claim.inputs["text"])})
+
+
+def test_a_quick_fallback_leaves_the_record_of_what_it_stands_in_for() -> None:
+    """A write tells of one try of each task: the fallback waits for the next one."""
+    for stand_in in ("text.echo", "text.static"):
+        spare = {"task": stand_in, "inputs": {"text": "spare"}}
+        execution = started(ask("a", fallback=spare))
+        notes = Notes(usage={"tokens": 7}, log=({"at": "now", "level": "info", "message": "slow"},))
+
+        def run(claim: Claim, notes: Notes = notes) -> Outcome:
+            if claim.stands_in_for:
+                return failed() if claim.type == "text.echo" else Completed(outputs={"text": "x"})
+            return Failed(error=TaskError("runtime", "as told"), notes=notes)
+
+        alone(run).carry(execution.pk)
+        told = [(one.number, one.type, one.usage) for one in Attempt.objects.filter(task_run__execution=execution)]
+        assert told[0] == (1, "http.request", {"tokens": 7})
+        assert [kind for _, kind, _ in told[1:]] == ["text.echo"] * (stand_in == "text.echo")
+        assert ended(execution)[0] == ("FAILED" if stand_in == "text.echo" else "COMPLETED")
 
 
 def failing(*tries: tuple[str, int]) -> Tries:
@@ -112,7 +133,7 @@ def test_after_a_death_each_try_is_claimed_before_it_runs() -> None:
 
     deaths = Tries(die)
     takes = []
-    for number in range(1, 5):
+    for number in range(1, 4):
         (taken,) = store.take(1)
         takes.append(taken.row.takes)
         with pytest.raises(Death):
@@ -120,9 +141,66 @@ def test_after_a_death_each_try_is_claimed_before_it_runs() -> None:
         age_leases(execution)
         sweeper.sweep()
         age_wake(execution, seconds=queue.RING_AGAIN.total_seconds())
-    assert takes == [1, 2, 1, 1]
+    assert takes == [1, 2, 1]
     status, error = ended(execution)
     assert (status, error["code"], error["task"]) == ("FAILED", "worker_lost", "a")
     assert task(execution, "a").lost == 3
-    assert [attempt for _, attempt in deaths.ran] == [1, 1, 2, 3]
+    assert [attempt for _, attempt in deaths.ran] == [1, 1, 2]
     assert go_on(deaths) == 0
+
+
+class Killed(BaseException):
+    """A worker process is gone: what it had in hand with it."""
+
+
+def after_a_death(executions: Sequence[Execution]) -> dict[str, store.Loaded]:
+    """What is found once leases and looks have passed, and what a worker takes of it."""
+    for execution in executions:
+        age_leases(execution)
+        age_wake(execution, seconds=queue.RING_AGAIN.total_seconds())
+    sweeper.sweep()
+    return {one.row.id: one for one in store.take(8)}
+
+
+@pytest.mark.parametrize("before", [0, 1, 3])
+def test_three_deaths_are_enough_wherever_in_the_sequence_it_stands(before: int) -> None:
+    names = [f"t{number}" for number in range(before)]
+    execution = started(*(echo(name) for name in names), echo("bad"))
+
+    def run(claim: Claim) -> Outcome:
+        if claim.task == "bad":
+            raise Killed
+        return said(claim)
+
+    deaths = 0
+    while taken := after_a_death([execution]):
+        with pytest.raises(Killed):
+            alone(run, f"wk-{deaths}").carry(execution.pk, taken[execution.pk])
+        deaths += 1
+    assert (deaths, ended(execution)[0], ended(execution)[1]["code"]) == (3, "FAILED", "worker_lost")
+    assert [task(execution, name).attempt for name in names] == [1] * before
+
+
+@pytest.mark.parametrize("killer", [(echo("bad"),), (echo("a"), echo("bad")), (ask("bad"),)])
+def test_the_neighbours_of_what_kills_its_worker_go_on(killer: tuple[dict[str, Any], ...]) -> None:
+    good, bad = started(ask("good")), started(*killer)
+    taken: dict[str, store.Loaded] = {}
+    deaths = 0
+
+    def run(claim: Claim) -> Outcome:
+        if claim.task == "bad":
+            raise Killed
+        if claim.task == "good" and bad.pk in taken:  # meanwhile another thread of the process is at it
+            carrier.carry(bad.pk, taken.pop(bad.pk))
+        return Completed(outputs={"body": "", "text": ""})
+
+    while taken := after_a_death([good, bad]):
+        carrier = alone(run, f"wk-{deaths}")
+        try:
+            for execution in (good, bad):
+                if execution.pk in taken:
+                    carrier.carry(execution.pk, taken.pop(execution.pk))
+        except Killed:
+            deaths += 1
+        assert deaths < 10
+    assert (ended(good)[0], ended(bad)[0], deaths) == ("COMPLETED", "FAILED", 3)
