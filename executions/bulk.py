@@ -12,7 +12,7 @@ from django.db import InterfaceError, OperationalError
 from django.db.models import Q
 
 from dataflow.api.pagination import is_key, moment_of, read_cursor, write_cursor
-from dataflow.lib.errors import ApiProblem, not_found, unavailable
+from dataflow.lib.errors import ApiProblem, broken, not_found, unavailable
 from executions.database import database_now
 from executions.engine.state import ExecutionStatus
 from executions.filters import HasLabel
@@ -134,6 +134,9 @@ def act_on_each(ids: Sequence[str], act: Act, *, workflow: Workflow | None) -> R
             results.failed[key] = unavailable(_UNKNOWN, retry_after=5)
             results.failed.update(dict.fromkeys(left, unavailable(_NOT_TRIED, retry_after=5)))
             break
+        except Exception:  # what is wrong with one is told of it, and the others are done all the same
+            logger.exception("Execution %s could not be acted on.", key)
+            results.failed[key] = broken(_BROKEN)
         else:
             results.succeeded.append(key)
             if done.pk != key:
@@ -141,6 +144,7 @@ def act_on_each(ids: Sequence[str], act: Act, *, workflow: Workflow | None) -> R
     return results
 
 
+_BROKEN = "Something went wrong on our side with this execution; it was logged."
 _UNKNOWN = "The database did not answer. Look whether it was done before you send it again."
 _NOT_TRIED = "It was not tried: the database did not answer. Send it again."
 

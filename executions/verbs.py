@@ -98,7 +98,8 @@ def rerun_execution(
 ) -> Rerunning:
     """Start a new execution like this one, whatever became of it, with ``changes``.
 
-    Raises ``ApiProblem`` as ``start_execution``: 409 for an archived workflow, 400 for an unknown ``from_task`` too.
+    Raises ``ApiProblem`` as ``start_execution``: 409 for an archived workflow, or where the webhook's secret cannot be opened any more,
+    400 for an unknown ``from_task`` too.
     """
     if execution.workflow.archived_at is not None:
         raise conflict(f"Workflow {execution.workflow_id} is archived and cannot be executed.", code="archived")
@@ -205,7 +206,14 @@ def _monitoring(execution: Execution) -> dict[str, Any] | None:
     """The source's webhook as a request would give it, with its secret."""
     if not execution.monitoring:
         return None
-    secret = vault.decrypt(execution.webhook_secret)
+    try:
+        secret = vault.decrypt(execution.webhook_secret)
+    except ValueError as error:
+        detail = (
+            f"The webhook secret of execution {execution.pk} cannot be read: its encryption key is gone. Send "
+            "`monitoring` with the request."
+        )
+        raise conflict(detail, code="cannot_run_here") from error
     return {"webhook": {**execution.monitoring, **({"secret": secret} if secret else {})}}
 
 

@@ -74,6 +74,11 @@ def unavailable(detail: str, *, retry_after: int) -> ApiProblem:
     return ApiProblem(status=503, code="unavailable", title="Service unavailable", detail=detail, headers=headers)
 
 
+def broken(detail: str) -> ApiProblem:
+    """A 500: it is our fault."""
+    return ApiProblem(status=500, code="runtime", title="Internal server error", detail=detail)
+
+
 #: The codes a task may fail with (../shared/spec/2-api.md). A test holds every ``TaskError`` to this list.
 TASK_ERROR_CODES = frozenset(
     {

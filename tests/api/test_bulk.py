@@ -278,6 +278,29 @@ def test_a_database_that_goes_away_leaves_known_what_was_done(workflow: Workflow
         bulk.act_on_each(ids[1:], act, workflow=None)
 
 
+def test_what_goes_wrong_with_one_does_not_touch_the_others(workflow: Workflow) -> None:
+    ids = [make_execution(workflow, FAILED).pk for _ in range(3)]
+
+    def act(execution: Execution) -> Execution:
+        if execution.pk == ids[1]:
+            raise ValueError("nobody thought of this")
+        return execution
+
+    results = bulk.act_on_each(ids, act, workflow=None)
+    assert results.succeeded == [ids[0], ids[2]]
+    assert (results.failed[ids[1]].status, results.failed[ids[1]].code) == (500, "runtime")
+    assert "nobody" not in results.failed[ids[1]].detail
+
+
+def test_a_secret_that_cannot_be_opened(api: Api, workflow: Workflow) -> None:
+    monitoring = {"url": "https://example.com/hook", "events": ["failed"]}
+    first, second = (make_execution(workflow, FAILED, monitoring=monitoring) for _ in range(2))
+    Execution.objects.filter(pk=first.pk).update(webhook_secret="gAAAAABbogus")
+    answer = send(api, "rerun", {"ids": [first.pk, second.pk]})
+    assert answer["succeeded"] == [second.pk]
+    assert answer["failed"][first.pk]["code"] == "cannot_run_here"
+
+
 def test_one_that_is_removed_meanwhile(workflow: Workflow) -> None:
     first, second = (make_execution(workflow, FAILED) for _ in range(2))
 

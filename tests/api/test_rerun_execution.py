@@ -195,6 +195,17 @@ def test_the_webhook_and_its_secret_stay(api: Api, workflow: Workflow) -> None:
     assert other.webhook_secret == ""
 
 
+def test_a_webhook_secret_that_cannot_be_opened(api: Api, workflow: Workflow) -> None:
+    monitoring = {"url": "https://example.com/hook", "events": ["failed"]}
+    source = make_execution(workflow, monitoring=monitoring, webhook_secret="gAAAAABbogus")
+    before = rows()
+    problem = assert_problem(api.send("POST", path_of(source), status=409), 409, "cannot_run_here")
+    assert source.pk in problem["detail"]
+    assert rows() == before
+    _, made = rerun(api, source, {"monitoring": {"webhook_url": "https://example.com/other"}})
+    assert made.webhook_secret == ""
+
+
 def test_labels_and_priority_may_change(api: Api, workflow: Workflow) -> None:
     source = make_execution(workflow, labels={"a": "b"}, priority=7)
     _, made = rerun(api, source, {"labels": {"c": "d"}, "priority": -3})
