@@ -18,6 +18,7 @@ from executions.models import Execution, TaskRun
 from executions.needs import require as require_needs
 from executions.store import verbs as transactions
 from executions.waiting import waits_for_approval
+from executions.webhooks import subscription_of
 from workflows.definition import Definition
 from workflows.definition.form import check_form, read_form
 from workflows.definition.problems import nearest, shown
@@ -98,8 +99,8 @@ def rerun_execution(
 ) -> Rerunning:
     """Start a new execution like this one, whatever became of it, with ``changes``.
 
-    Raises ``ApiProblem`` as ``start_execution``: 409 for an archived workflow, or where the webhook's secret cannot be opened any more,
-    400 for an unknown ``from_task`` too.
+    Raises ``ApiProblem`` as ``start_execution``: 409 for an archived workflow, or where the webhook's secret cannot be
+    opened any more, 400 for an unknown ``from_task`` too.
     """
     if execution.workflow.archived_at is not None:
         raise conflict(f"Workflow {execution.workflow_id} is archived and cannot be executed.", code="archived")
@@ -111,7 +112,7 @@ def rerun_execution(
         version=version,
         inputs=_inputs(execution, definition, changes.inputs),
         monitoring=_monitoring(execution) if changes.monitoring is None else changes.monitoring,
-        labels=execution.labels if changes.labels is None else changes.labels,
+        labels=_labels(execution) if changes.labels is None else changes.labels,
         priority=execution.priority if changes.priority is None else changes.priority,
         openai_key=openai_key,
         user=user,
@@ -202,8 +203,14 @@ def _inputs(execution: Execution, definition: Definition, changed: Mapping[str, 
     return {name: value for name, value in execution.inputs.items() if name in known} | given
 
 
+def _labels(execution: Execution) -> dict[str, str]:
+    """The source's labels without those of its version's definition: the version that runs brings its own."""
+    own = execution.version.definition.get("labels") or {}
+    return {name: value for name, value in execution.labels.items() if own.get(name) != value}
+
+
 def _monitoring(execution: Execution) -> dict[str, Any] | None:
-    """The source's webhook as a request would give it, with its secret."""
+    """The source's webhook as a request would give it, with its secret; ``None`` where it is the definition's."""
     if not execution.monitoring:
         return None
     try:
@@ -214,6 +221,8 @@ def _monitoring(execution: Execution) -> dict[str, Any] | None:
             "`monitoring` with the request."
         )
         raise conflict(detail, code="cannot_run_here") from error
+    if (execution.monitoring, secret) == subscription_of(execution.version.definition.get("monitoring")):
+        return None
     return {"webhook": {**execution.monitoring, **({"secret": secret} if secret else {})}}
 
 

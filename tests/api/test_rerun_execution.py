@@ -10,6 +10,7 @@ import pytest
 from executions import vault
 from executions.engine.state import ExecutionStatus, TaskStatus
 from executions.models import Event, Execution, StoredFile, TaskRun
+from executions.services import start_execution
 from tests.api_client import Api, assert_problem, rows
 from tests.executions_driver import claim, echo, event_types, started, task
 from tests.factories import DOCUMENT, make_execution, make_file, make_task_run, make_workflow
@@ -204,6 +205,24 @@ def test_a_webhook_secret_that_cannot_be_opened(api: Api, workflow: Workflow) ->
     assert rows() == before
     _, made = rerun(api, source, {"monitoring": {"webhook_url": "https://example.com/other"}})
     assert made.webhook_secret == ""
+
+
+def test_another_version_brings_its_own_labels_and_webhook(api: Api) -> None:
+    """What the first request gave goes with it; what came from the old definition does not."""
+    own = {"labels": {"team": "blue", "old": "1"}, "monitoring": {"webhook_url": "https://example.com/old"}}
+    new = {"labels": {"team": "red"}, "monitoring": {"webhook_url": "https://example.com/new"}}
+    of = make_workflow(**own)
+    asked = {"webhook": {"url": "https://example.com/asked", "secret": "whsec_" + "a" * 32}}
+    plain = start_execution(workflow=of, inputs={"text": "a"}, labels={"who": "ann"})
+    given = start_execution(workflow=of, inputs={"text": "a"}, labels={"team": "green"}, monitoring=asked)
+    update_workflow(workflow=of, document=DOCUMENT | new)
+    _, same = rerun(api, plain)
+    assert (same.labels, same.monitoring) == (plain.labels, plain.monitoring)
+    _, other = rerun(api, plain, {"workflow_version": "latest"})
+    assert (other.labels, other.monitoring["url"]) == ({"team": "red", "who": "ann"}, "https://example.com/new")
+    _, kept = rerun(api, given, {"workflow_version": "latest"})
+    assert (kept.labels, kept.monitoring) == ({"team": "green"}, given.monitoring)
+    assert vault.decrypt(kept.webhook_secret) == "whsec_" + "a" * 32
 
 
 def test_labels_and_priority_may_change(api: Api, workflow: Workflow) -> None:
