@@ -38,6 +38,7 @@ class Row(Protocol):
 LEASE = timedelta(seconds=60)
 #: What a subscription without ``events`` gets.
 DEFAULT_EVENTS = ("started", "completed", "failed", "cancelled")
+_ENDS = ("execution.completed", "execution.failed", "execution.cancelled")
 #: A body stays under this many bytes (4-execution.md, Webhooks out).
 MAX_BODY_BYTES = 20_000
 
@@ -115,9 +116,10 @@ def body_of(execution: Row, run: Run, event: Logged, redactor: Redactor = NOTHIN
         "outputs": redactor.value(files.shown_outputs(execution.outputs, execution.stored) or {}),
         "error": shown_error(execution.error, run.place_of(failed) if failed else None),
     }
-    if event.type == "execution.started":
-        # Of that moment, also where the same step brought the end.
-        data |= {"status": "RUNNING", "completed_at": None, "outputs": {}, "error": None}
+    if event.type not in _ENDS:
+        # Of that moment, also where the same step brought the end, which is its last event.
+        status = "PENDING" if execution.started_at is None else "RUNNING"
+        data |= {"status": status, "completed_at": None, "outputs": {}, "error": None}
     if event.task:
         data["task"] = {"name": event.task, "attempt": event.attempt, **event.data}
     message = {"type": event.type, "timestamp": timestamp(event.at), "sequence": event.sequence, "data": data}

@@ -56,6 +56,26 @@ def test_the_documented_fields() -> None:
     assert first["sequence"] < last["sequence"]
 
 
+def test_no_event_tells_of_an_end_that_comes_after_it() -> None:
+    """Quick tasks begin and end in the step that ends the execution."""
+    execution = started(echo("a"), monitoring=ALL, outputs=[{"name": "text", "type": "text", "value": after("a")}])
+    carry(execution)
+    *before, last = bodies(execution)
+    assert [body["type"] for body in before] == ["execution.started", "task.started", "task.completed"]
+    for body in before:
+        data = body["data"]
+        assert (data["status"], data["completed_at"], data["outputs"]) == ("RUNNING", None, {})
+    assert (last["type"], last["data"]["status"]) == ("execution.completed", "COMPLETED")
+    assert last["data"]["outputs"] != {}
+
+
+def test_tasks_that_are_cancelled_before_anything_began() -> None:
+    execution = started(echo("a"), monitoring=ALL)
+    store.cancel(execution.pk, reason="enough", by="ann")
+    said = [(body["type"], body["data"]["status"], body["data"]["error"] is None) for body in bodies(execution)]
+    assert said == [("task.cancelled", "PENDING", True), ("execution.cancelled", "CANCELLED", False)]
+
+
 def test_a_failure_and_its_task() -> None:
     execution = started(echo("a"), monitoring=ALL)
     settle(claim(execution), failed("authorization", retryable=False))
