@@ -66,11 +66,19 @@ def patch_schedule(*, schedule: Schedule, patch: Any) -> Schedule:
     """
     with database.writing():
         row = _locked(schedule)
-        document = merge_patch(settings_of(row), _with_kept(patch, row)) if isinstance(patch, dict) else patch
+        document = _patched(row, patch) if isinstance(patch, dict) else patch
         with_inputs = isinstance(patch, dict) and "inputs" in patch
         _take_over(row, checked_schedule(document, schedule.workflow, with_inputs=with_inputs))
         row.save(update_fields=_SETTINGS)
     return row
+
+
+def _patched(row: Schedule, patch: dict[str, Any]) -> dict[str, Any]:
+    """The settings with a patch. The stored zone is part of the cron expression, and goes with it."""
+    document: dict[str, Any] = merge_patch(settings_of(row), _with_kept(patch, row))
+    if "cron" not in document and "timezone" not in patch:
+        document.pop("timezone", None)
+    return document
 
 
 def _with_kept(document: Any, row: Schedule) -> Any:

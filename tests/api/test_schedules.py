@@ -132,6 +132,17 @@ def test_put_replaces_and_patch_merges(api: Api, path: str) -> None:
     assert_problem(api.send("PATCH", one, ["x"], status=400), 400, at=[""])
 
 
+@pytest.mark.parametrize("zone", [{}, {"timezone": "Asia/Tokyo"}])
+def test_a_zone_goes_with_its_cron(api: Api, path: str, zone: Any) -> None:
+    made = api.call("POST", path, {"cron": "0 8 * * *", "inputs": {"text": "x"}} | zone, status=201)
+    one = f"{path}/{made['schedule_id']}"
+    minutes = {"cron": None, "every_minutes": 5}
+    refused = api.send("PATCH", one, minutes | {"timezone": "Europe/Berlin"}, status=400)
+    assert_problem(refused, 400, at=["/timezone"])
+    patched = api.call("PATCH", one, minutes, status=200)
+    assert (patched["cron"], patched["every_minutes"]) == (None, 5)
+
+
 def test_pause_twice_and_resume(api: Api, path: str) -> None:
     one = f"{path}/{api.call('POST', path, EVERY, status=201)['schedule_id']}"
     for _ in range(2):
