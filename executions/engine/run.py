@@ -85,6 +85,8 @@ class Run:
     started_at: datetime | None = None
     resumed_at: datetime | None = None
     completed_at: datetime | None = None
+    #: When it last went to RUNNING, where that was not at ``started_at``.
+    begun_at: datetime | None = None
     outputs: Mapping[str, Any] | None = None
     error: Mapping[str, Any] | None = None
     tasks: dict[str, TaskState] = field(default_factory=dict)
@@ -153,9 +155,9 @@ class Run:
 
     @property
     def deadline(self) -> datetime | None:
-        """When the workflow's ``timeout`` ends it."""
-        since = self.resumed_at or self.started_at
-        if self.definition.timeout is None or since is None or self.started_at is None:
+        """When the workflow's ``timeout`` ends it; ``None`` while it has not begun, or not again after a resume."""
+        since = self.begun_at or self.started_at
+        if self.definition.timeout is None or since is None or self.status is ExecutionStatus.PENDING:
             return None
         return since + timedelta(seconds=self.definition.timeout)
 
@@ -185,10 +187,11 @@ class Run:
         self.changed.add(name)
 
     def begin(self) -> None:
-        """PENDING → RUNNING, once."""
+        """PENDING → RUNNING, once after each resume."""
         if self.status is ExecutionStatus.PENDING:
             self._become(ExecutionStatus.RUNNING)
             self.started_at = self.started_at or self.now
+            self.begun_at = self.now
 
     def end(
         self,

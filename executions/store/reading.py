@@ -13,7 +13,7 @@ from executions import files
 from executions.database import moment, rows_of, writing
 from executions.engine.run import EndedChild
 from executions.engine.state import ExecutionStatus, TaskState
-from executions.models import ALIVE, UNENDED, Execution
+from executions.models import ALIVE, UNENDED, Event, Execution
 from executions.queue import RING_AGAIN
 from executions.store import statements
 from executions.store.gathering import gather
@@ -84,6 +84,7 @@ def _loaded(row: Row, now: datetime | None) -> Loaded:
     loaded = loaded_of(row, _states_of(row), now)
     loaded.run.gather = partial(gather, loaded)
     loaded.run.children = _ended_children(loaded)
+    loaded.run.begun_at = _begun_at(loaded)
     return loaded
 
 
@@ -92,6 +93,15 @@ def _states_of(row: Row) -> list[TaskState]:
         return []  # accepted and nothing else
     place = ":id" if connection.vendor == "sqlite" else "%(id)s"
     return [state_of(values, row.id) for values in rows_of(_STATES_OF.format(id=place), {"id": row.id})]
+
+
+def _begun_at(loaded: Loaded) -> datetime | None:
+    """When an execution that was resumed began again, which its log knows; asked for where a timeout counts from it."""
+    run = loaded.run
+    if run.resumed_at is None or run.definition.timeout is None or run.status is not ExecutionStatus.RUNNING:
+        return None
+    begun = Event.objects.filter(execution_id=run.id, type="execution.started").order_by("-sequence")
+    return begun.values_list("at", flat=True).first()
 
 
 def _ended_children(loaded: Loaded) -> Mapping[str, EndedChild]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import timedelta
 from functools import partial
 from importlib import import_module
 from typing import Any
 
 import pytest
 from django.apps import apps
+from django.db.models import F
 
 from dataflow.lib.errors import ApiProblem
 from dataflow.lib.fields import StatementNow
@@ -16,7 +18,7 @@ from executions import store, sweeper
 from executions.database import writing
 from executions.engine.outcomes import Completed, Outcome, Suspended
 from executions.engine.planner import Claim
-from executions.models import Execution
+from executions.models import Event, Execution
 from executions.services import new_execution, start_execution
 from executions.store import slots, verbs
 from tasks_lib.base import Wait
@@ -118,6 +120,45 @@ def test_the_first_of_those_that_wait_is_the_one_with_priority() -> None:
     park(low, high)
     settle(held)
     assert taken() == [high.pk]
+
+
+def test_the_timeout_does_not_run_while_one_that_is_resumed_waits() -> None:
+    document = {"title": "L", "tasks": [ask("a"), ask("b")], "concurrency": {"limit": 1}, "timeout": 100}
+    first, second = accepted(create_workflow(document=document).workflow, 2)
+    hold(first)
+    store.cancel(first.pk, reason="", by="ann")
+    (held,) = hold(second)
+    verbs.resume(first.pk, by="ann", secrets="")
+    park(first)
+    age(first, seconds=1800)
+    last = settle(held)
+    assert last is not None
+    settle(last)
+    assert taken() == [first.pk]
+    (again,) = hold(first)
+    first.refresh_from_db()
+    assert (first.status, again.task, ended(second)[0]) == ("RUNNING", "a", "COMPLETED")
+    # From now on it does run: somebody looks when it is over, also who reads it anew.
+    begun = Event.objects.filter(execution=first, type="execution.started").last()
+    assert begun is not None
+    assert first.resumed_at is not None
+    assert begun.at > first.resumed_at + timedelta(seconds=1700)
+    settle(again)
+    with writing():
+        loaded = store.load(first.pk)
+    assert loaded is not None
+    assert loaded.run.deadline == begun.at + timedelta(seconds=100)
+    age(first, seconds=101)
+    go_on(Tries())
+    assert (ended(first)[0], ended(first)[1]["code"]) == ("FAILED", "timeout")
+
+
+def age(execution: Execution, *, seconds: float) -> None:
+    """As if all of it had been so much earlier."""
+    past = timedelta(seconds=seconds)
+    names = ("created_at", "started_at", "resumed_at", "wake_at")
+    Execution.objects.filter(pk=execution.pk).update(**{name: F(name) - past for name in names})
+    execution.events.update(at=F("at") - past)
 
 
 def test_a_sweep_wakes_as_many_as_there_are_slots() -> None:

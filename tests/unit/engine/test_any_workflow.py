@@ -150,7 +150,7 @@ class World:
         old = self.run
         self.run = Run(
             id=old.id, workflow_id=old.workflow_id, definition=self.definition, status=old.status, inputs={},
-            created_at=START, now=old.now, started_at=old.started_at, resumed_at=old.resumed_at, gather=self.gather,
+            created_at=START, now=old.now, started_at=old.started_at, resumed_at=old.resumed_at, begun_at=old.begun_at, gather=self.gather,
             completed_at=old.completed_at, outputs=old.outputs, error=old.error, children=old.children,
             tasks={name: row for name, row in self.rows.items() if row.item is None or not row.status.ended},
         )  # fmt: skip

@@ -110,13 +110,19 @@ def test_the_counters_of_a_list_are_put_right() -> None:
     assert run.task("a").items == left
 
 
-def test_the_timeout_counts_from_then() -> None:
+def test_the_timeout_counts_from_when_it_runs_again() -> None:
+    """Not from the resume, nor from its first start: it may wait for a slot or a worker as long as it must."""
     run = run_of(echo("a"), a=FAILED)
     object.__setattr__(run.definition, "timeout", 60.0)
     resume(run, by="api", items={})
+    assert run.deadline is None
+    run.now += timedelta(seconds=1000)
     assert plan(run) == ["a"]
-    run.now += timedelta(seconds=61)
     run.begin()
+    assert (run.started_at, run.resumed_at) == (EARLIER, NOW)
+    run.now += timedelta(seconds=59)
+    assert plan(run) == ["a"]
+    run.now += timedelta(seconds=1)
     assert plan(run) == []
     assert run.error is not None
     assert run.error["code"] == "timeout"
