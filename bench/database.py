@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import struct
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -23,20 +24,26 @@ SELECT (SELECT xact_commit FROM pg_stat_database WHERE datname = current_databas
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Counters:
-    """Running totals of a database."""
+    """Running totals of a database, or a share of them."""
 
     #: All committed transactions, a lone SELECT being one (pg_stat_database; told up to 10 s late by idle sessions).
-    transactions: int
+    #: Nobody counts them on SQLite.
+    transactions: float = 0
     #: Transactions that wrote: transaction ids given out, a savepoint that writes being one more. Exact at once.
-    commits: int
+    commits: float
     #: Statements but for BEGIN, COMMIT and the like (pg_stat_statements, while ``counting``).
-    statements: int
+    statements: float
 
     def __sub__(self, other: Counters) -> Counters:
         return Counters(
             transactions=self.transactions - other.transactions,
             commits=self.commits - other.commits,
             statements=self.statements - other.statements,
+        )
+
+    def __mul__(self, share: float) -> Counters:
+        return Counters(
+            transactions=self.transactions * share, commits=self.commits * share, statements=self.statements * share
         )
 
 
@@ -144,6 +151,20 @@ class SqliteDatabase:
 
     def close(self) -> None:
         """Nothing is kept open."""
+
+
+class CountedSqlite(SqliteDatabase):
+    """One whose users count what they ask of it (``bench/sqlite_counts/``), in a folder beside it."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.counts = path.with_suffix(".counts")
+        self.counts.mkdir()
+
+    def counters(self) -> Counters:
+        """The totals now, of all processes there were."""
+        totals = [struct.unpack("qq", file.read_bytes()) for file in self.counts.iterdir() if file.stat().st_size]
+        return Counters(statements=sum(one for one, _ in totals), commits=sum(one for _, one in totals))
 
 
 Database = PostgresDatabase | SqliteDatabase

@@ -1,6 +1,7 @@
 """``python -m bench.floor``: executions by bare psycopg, with nothing around them: what database and disk allow.
 
-Either the same commits as those of a durable execution, one to accept it and one for each step. They write the rows of
+Either the same commits as those of a durable execution, one to accept it and one for each step, each of them a single
+statement as ours are. They write the rows of
 one that really ran, into copies of the tables with their indexes but without their foreign keys; like a start with
 ``?wait``, the first of them does not wait for the disk, where the next one does. Or the leanest thing
 that can be called durable: four commits of one small row. There are no claims, no notifications, no HTTP and no
@@ -99,27 +100,32 @@ class _Write:
         connection.execute(self.statement, {**self.values, **own}, prepare=True)
 
 
-def _write(statement: str, values: Row) -> _Write:
+def _together(*writes: tuple[str, Row], unflushed: bool) -> _Write:
+    """Several as one statement, hence one round trip and one commit."""
+    parts = ", ".join(f"part{place} AS ({statement} RETURNING 1)" for place, (statement, _) in enumerate(writes))
+    told = "set_config('synchronous_commit', 'off', true)" if unflushed else "1"
+    values = {name: value for _, one in writes for name, value in one.items()}
     return _Write(
-        statement=statement.encode(),
+        statement=f"WITH {parts} SELECT {told}".encode(),
         values=values,
         ids=tuple(name for name in values if name.startswith(("id_", "execution_id_"))),
         times=tuple(name for name, value in values.items() if isinstance(value, datetime)),
     )
 
 
-def _insert(table: str, rows: Sequence[Row]) -> _Write:
+def _insert(table: str, rows: Sequence[Row]) -> tuple[str, Row]:
     columns = list(rows[0])
-    values = {f"{name}_{place}": row[name] for place, row in enumerate(rows) for name in columns}
-    places = ", ".join(f"({', '.join(f'%({name}_{place})s' for name in columns)})" for place, _ in enumerate(rows))
-    return _write(f"INSERT INTO bench_floor_{table} ({', '.join(columns)}) VALUES {places}", values)
+    values = {f"{name}_{table}{place}": row[name] for place, row in enumerate(rows) for name in columns}
+    places = ", ".join(
+        f"({', '.join(f'%({name}_{table}{place})s' for name in columns)})" for place, _ in enumerate(rows)
+    )
+    return f"INSERT INTO bench_floor_{table} ({', '.join(columns)}) VALUES {places}", values
 
 
-def _update(changes: Row) -> _Write:
+def _update(changes: Row) -> tuple[str, Row]:
     values = {f"{name}_": value for name, value in changes.items()}
     settings = ", ".join(f"{name} = %({name}_)s" for name in changes)
-    statement = f"UPDATE bench_floor_execution SET {settings} WHERE id = %(id_)s"
-    return _write(statement, values | {"id_": ""})
+    return f"UPDATE bench_floor_execution SET {settings} WHERE id = %(id_)s", values | {"id_": ""}
 
 
 def _rows(connection: psycopg.Connection, query: str, like: str) -> list[dict[str, Any]]:
@@ -127,7 +133,7 @@ def _rows(connection: psycopg.Connection, query: str, like: str) -> list[dict[st
         return cursor.execute(query.encode(), [like]).fetchall()
 
 
-def _commits(connection: psycopg.Connection, like: str) -> list[tuple[_Write, ...]]:
+def _commits(connection: psycopg.Connection, like: str) -> list[_Write]:
     """What each commit of the finished execution ``like`` wrote: its row and first event, then step after step."""
     (ended,) = _rows(connection, "SELECT * FROM executions_execution WHERE id = %s", like)
     runs = _rows(connection, "SELECT * FROM executions_taskrun WHERE execution_id = %s ORDER BY position", like)
@@ -137,7 +143,7 @@ def _commits(connection: psycopg.Connection, like: str) -> list[tuple[_Write, ..
     at = ended["created_at"]
     accepted = ended | {"status": "PENDING", "sequence": 1, "revision": 0, "wake_at": at}
     accepted |= {"started_at": None, "completed_at": None, "outputs": None}
-    commits: list[tuple[_Write, ...]] = [(_insert("execution", [accepted]), _insert("event", events[:1]))]
+    commits = [_together(_insert("execution", [accepted]), _insert("event", events[:1]), unflushed=True)]
     told = 1
     for run in runs:
         changes = {name: ended[name] for name in _CHANGED}
@@ -145,7 +151,8 @@ def _commits(connection: psycopg.Connection, like: str) -> list[tuple[_Write, ..
         if run is not runs[-1]:
             told = max(place for place, event in enumerate(events, 1) if event["task"] == run["name"])
             changes |= {"status": "RUNNING", "sequence": told, "wake_at": at, "completed_at": None, "outputs": None}
-        commits.append((_update(changes), _insert("taskrun", [run]), _insert("event", events[first:told])))
+        writes = _update(changes), _insert("taskrun", [run]), _insert("event", events[first:told])
+        commits.append(_together(*writes, unflushed=False))
     return commits
 
 
@@ -154,12 +161,8 @@ def _same(connection: psycopg.Connection, like: str) -> Execute:
 
     def execute(connection: psycopg.Connection) -> None:
         key = f"we-{uuid.uuid4().hex}"
-        for place, writes in enumerate(commits):
-            with connection.transaction():
-                if not place:
-                    connection.execute("SET LOCAL synchronous_commit = off")
-                for write in writes:
-                    write.send(connection, key)
+        for write in commits:
+            write.send(connection, key)
 
     return execute
 

@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -38,7 +38,7 @@ def post(running: Installation, path: str, body: Any = None) -> Any:
 class Installation:
     """What runs, and how to call it."""
 
-    def __init__(self, folder: Path, database: Database) -> None:
+    def __init__(self, folder: Path, database: Database, environment: Mapping[str, str] | None = None) -> None:
         self.database = database
         self.port = free_port()
         self._environment = os.environ | {
@@ -51,6 +51,7 @@ class Installation:
             "LOG_LEVEL": "WARNING",
             "DJANGO_SETTINGS_MODULE": "dataflow.settings",
             "PYTHONPATH": str(ROOT),
+            **(environment or {}),
         }
         self._commands: dict[str, Any] = {}
         self._web: list[subprocess.Popen[bytes]] = []

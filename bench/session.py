@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Self
 
-from bench.database import Database, PostgresServer, SqliteDatabase
-from bench.installation import Installation
+from bench.database import CountedSqlite, Database, PostgresServer, SqliteDatabase
+from bench.installation import ROOT, Installation
 from bench.seed import seed
 from bench.workflows import THREE_STEPS
+
+#: What makes a process count what it asks of SQLite.
+COUNTS = Path(__file__).resolve().parent / "sqlite_counts"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +92,21 @@ class Session:
             database = SqliteDatabase(self._folder / f"bench_{self._made}.sqlite3")
         self._ends.callback(database.close)
         return database
+
+    @contextmanager
+    def counting(self) -> Iterator[Installation]:
+        """One on SQLite of its own, which counts what it asks of the database; warmed up."""
+        self._made += 1
+        database = CountedSqlite(self._folder / f"bench_{self._made}.sqlite3")
+        path = f"{COUNTS}{os.pathsep}{ROOT}"
+        environment = {"BENCH_SQLITE_COUNTS": str(database.counts), "PYTHONPATH": path}
+        running = Installation(self._folder / f"data-{self._made}", database, environment)
+        try:
+            running.start()
+            running.run(f"{self.three_steps(running)}?wait=60", number=40, clients=10, ended=True)
+            yield running
+        finally:
+            running.stop()
 
     def restart(self) -> None:
         """Give up the usual installation: what a failed measure left in it must not spoil the next one."""

@@ -7,12 +7,15 @@ would do it within the next minutes, in bursts of a few per cent of a core, whic
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
-from bench.database import PostgresDatabase
-from bench.figures import Figure, at_most
+from bench.database import Counters, PostgresDatabase
+from bench.figures import Figure, at_most, figure
 from bench.processes import memory
 from bench.session import Session
+
+_NOTHING = Counters(commits=0, statements=0)
 
 
 def measure(session: Session) -> Iterator[Figure]:
@@ -25,20 +28,37 @@ def measure(session: Session) -> Iterator[Figure]:
         counting.clean_up()
         counting.count_statements(on=True)
     time.sleep(session.sizes.settle_seconds)
-    counted = counting.counters() if counting is not None else None
+    rounds = [_round(session, counting) for _ in range(session.sizes.rounds)]
+    if counting is not None:
+        counting.count_statements(on=False)
+    yield figure("idle: CPU", [sum(one.shares.values()) for one in rounds], "% core", limit(1))
+    for part in rounds[0].shares:
+        yield figure(f"idle: CPU, {part}", [one.shares[part] for one in rounds], "% core")
+    if counting is not None:
+        yield figure("idle: statements", [one.done.statements for one in rounds], "/s", at_most(2))
+        yield figure("idle: transactions", [one.done.transactions for one in rounds], "/s")
+        yield figure("idle: commits", [one.done.commits for one in rounds], "/s")
+    yield figure("idle: memory, web and 2 workers (PSS)", [one.memory for one in rounds], "MB", limit(300))
+    yield figure("idle: memory, web (PSS)", [one.web for one in rounds], "MB")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Round:
+    """CPU in % of a core by part, what was asked of the database a second, MB of all and of the web server."""
+
+    shares: Mapping[str, float]
+    done: Counters
+    memory: float
+    web: float
+
+
+def _round(session: Session, counting: PostgresDatabase | None) -> _Round:
+    running = session.plain
+    counted = counting.counters() if counting is not None else _NOTHING
     before, start = running.cpu(), time.perf_counter()
     time.sleep(session.sizes.idle_seconds)
     seconds = time.perf_counter() - start
     shares = {part: (used - before[part]) * 100 / seconds for part, used in running.cpu().items()}
-    yield Figure(name="idle: CPU", value=sum(shares.values()), unit="% core", target=limit(1))
-    for part, share in shares.items():
-        yield Figure(name=f"idle: CPU, {part}", value=share, unit="% core")
-    if counting is not None and counted is not None:
-        done = counting.counters() - counted
-        counting.count_statements(on=False)
-        yield Figure(name="idle: statements", value=done.statements / seconds, unit="/s", target=at_most(2))
-        yield Figure(name="idle: transactions", value=done.transactions / seconds, unit="/s")
-        yield Figure(name="idle: commits", value=done.commits / seconds, unit="/s")
-    ours = [*running.web_pids, *running.worker_pids]
-    yield Figure(name="idle: memory, web and 2 workers (PSS)", value=memory(ours), unit="MB", target=limit(300))
-    yield Figure(name="idle: memory, web (PSS)", value=memory(running.web_pids), unit="MB")
+    done = (counting.counters() if counting is not None else _NOTHING) - counted
+    both = memory([*running.web_pids, *running.worker_pids])
+    return _Round(shares=shares, done=done * (1 / seconds), memory=both, web=memory(running.web_pids))
