@@ -119,7 +119,9 @@ class Execution(models.Model):
                 condition=models.Q(status=ExecutionStatus.PENDING, wake_at__isnull=False),
             ),
             models.Index(
-                fields=["workflow"], name="execution_queued", condition=models.Q(status=ExecutionStatus.PENDING)
+                fields=["workflow", "wake_at"],
+                name="execution_queued",
+                condition=models.Q(status=ExecutionStatus.PENDING, wake_at__isnull=False),
             ),
             # Every write of a row pays for each index it is in; most have neither.
             models.Index(fields=["parent"], name="execution_children", condition=models.Q(parent__isnull=False)),

@@ -26,7 +26,7 @@ def create(row: Execution, *, known_version: int | None = None, flushed: bool = 
 
     ``row.wake_at`` may say when it is to begin. Among those that could begin, a higher ``priority`` goes first, then
     the earlier ``pick_at``: the time of arrival, later by a second for each execution of the same workflow that
-    waits already. So a workflow with a thousand waiting does not hold up another's first.
+    waits for a worker already. So a workflow with a thousand waiting does not hold up another's first.
 
     ``known_version`` says, on PostgreSQL, that the workflow was only remembered, with this current version. Raises
     ``ReadFirst``, with nothing written, where its row has another one by now, is archived, or is gone.

@@ -182,10 +182,12 @@ ACCEPTED_COLUMNS = (
     "revision", "takes", "priority", "concurrency_key", "concurrency_limit", "parent_id", "parent_task", "depth",
     "rerun_of_id", "start_at",
 )  # fmt: skip
-#: An execution counts as arrived later by a second for each of its workflow that waits before it, up to so many.
+#: An execution counts as arrived later by a second for each of its workflow that waits for a worker before it, up to so
+#: many. Those that are to begin later, or wait for a slot, are in nobody's way.
 MAX_RANK = 1000
-_QUEUED = "SELECT 1 FROM executions_execution WHERE workflow_id = {id} AND status = 'PENDING'"
+_QUEUED = "SELECT 1 FROM executions_execution WHERE workflow_id = {id} AND status = 'PENDING' AND wake_at <= {now}"
 _RANK = f"(SELECT count(*) FROM ({_QUEUED} LIMIT {MAX_RANK}) AS queued)"  # noqa: S608 - made of constants only
+_RANK_AT_CLOCK = _RANK.format(id="%(workflow_id)s::text", now="clock.at")
 _ACCEPTED = ", ".join(ACCEPTED_COLUMNS)
 #: A parameter that stands in two places has one type.
 _TWICE = {"id": "::text", "workflow_id": "::text"}
@@ -200,7 +202,7 @@ WITH clock AS (SELECT clock_timestamp() AS at), accepted AS (
   INSERT INTO executions_execution ({_ACCEPTED}, created_at, wake_at, pick_at)
   SELECT {", ".join(f"%({name})s{_TWICE.get(name, '')}" for name in ACCEPTED_COLUMNS)}, clock.at,
     COALESCE(%(wake_at)s::timestamptz, clock.at),
-    COALESCE(%(wake_at)s::timestamptz, clock.at + {_RANK.format(id="%(workflow_id)s::text")} * interval '1 second')
+    COALESCE(%(wake_at)s::timestamptz, clock.at + {_RANK_AT_CLOCK} * interval '1 second')
   FROM clock, (SELECT CASE WHEN NOT %(flushed)s::bool THEN {_UNFLUSHED} END) AS flush
   WHERE %(known_version)s::int = 0 OR {_STILL_SO} RETURNING id, created_at, wake_at, pick_at
 ), log AS (
@@ -213,4 +215,4 @@ SELECT created_at, wake_at, pick_at, (SELECT count(x) FROM told) FROM accepted
 """  # noqa: S608 - made of constants only
 #: Commits a record that changes nothing, and waits for the disk.
 FLUSH_POSTGRESQL = "SELECT pg_logical_emit_message(true, 'dataflow.flush', '')::text"
-COUNT_RANK = f"SELECT {_RANK.format(id='?')}"
+COUNT_RANK = f"SELECT {_RANK.format(id='?', now=SQLITE_NOW)}"

@@ -6,12 +6,14 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db import connection, transaction
 from django.db.models import F
 
 from executions import store, sweeper
-from executions.database import database_now
+from executions.database import database_now, rows_of
 from executions.models import Execution
 from executions.services import start_execution
+from executions.store import statements
 from tests.carrier_driver import Tries, alone, ask, ended, go_on, process
 from tests.executions_driver import at_once, claim, settle, taken
 from workflows.models import Workflow
@@ -38,6 +40,39 @@ def test_a_workflow_with_many_waiting_does_not_hold_up_another() -> None:
     oldest = Execution.objects.order_by("created_at")[0]
     seconds = (late.created_at - oldest.created_at).total_seconds()
     assert late.pk in taken(int(seconds) + 2)
+
+
+def test_those_that_are_to_begin_later_are_in_nobodys_way() -> None:
+    crowded, other = workflow(), workflow()
+    for _ in range(50):
+        start(crowded, delay=86_400)
+    first = start(crowded)
+    others = [start(other) for _ in range(20)]
+    assert taken(21) == [first, *others]
+
+
+def test_those_that_wait_for_a_slot_are_in_nobodys_way() -> None:
+    crowded, other = workflow(concurrency={"limit": 1}), workflow()
+    claim(Execution.objects.get(pk=start(crowded)))
+    for _ in range(50):
+        assert store.step(start(crowded), worker="wk-1") is None
+    first = start(crowded)
+    others = [start(other) for _ in range(20)]
+    assert taken(21) == [first, *others]
+
+
+def test_who_waits_is_counted_by_an_index() -> None:
+    """However many are to begin later: accepting must not read them."""
+    of = workflow()
+    if connection.vendor == "sqlite":
+        plan = str(rows_of(f"EXPLAIN QUERY PLAN {statements.COUNT_RANK}", [of.pk]))
+        assert "execution_queued (workflow_id=? AND wake_at<?)" in plan
+        return
+    count = statements._RANK.format(id="%s", now="clock_timestamp()")
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("SET LOCAL enable_seqscan = off")
+        cursor.execute(f"EXPLAIN SELECT {count}", [of.pk])
+        assert "execution_queued" in str(cursor.fetchall())
 
 
 def test_one_workflow_is_taken_in_the_order_it_came() -> None:
