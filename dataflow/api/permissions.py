@@ -40,6 +40,11 @@ def may(request: HttpRequest) -> bool:
     return is_open_to(request) or _has_right(request)
 
 
+def may_change(request: HttpRequest) -> bool:
+    """Whether this caller may do more than read: what a page offers besides."""
+    return is_open_to(request) or bool(request.user.is_authenticated and request.user.is_staff)
+
+
 def may_administer(request: HttpRequest) -> bool:
     """Whether this caller may see and change what is the administrators' alone: secrets, connections."""
     return is_open_to(request) or _is_administrator(request)

@@ -15,6 +15,7 @@ from django import template
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
+from dataflow.api.permissions import may_administer, may_change
 from dataflow.reference import first_sentence
 from dataflow.reference import limits as limits_of
 
@@ -37,10 +38,18 @@ NAVIGATION = (
 )
 
 
-@register.inclusion_tag("parts/navigation.html")
-def navigation(here: str = "") -> dict[str, Any]:
-    """The links of the header; ``here`` is the key of the one that is open."""
-    return {"entries": NAVIGATION, "here": here}
+@register.inclusion_tag("parts/navigation.html", takes_context=True)
+def navigation(context: Mapping[str, Any], here: str = "") -> dict[str, Any]:
+    """The links of the header that the reader may follow; ``here`` is the key of the one that is open."""
+    request: Any = context.get("request")
+    # A request that was refused before anybody looked who sends it: then the page behind a link tells.
+    known = hasattr(request, "user")
+    shown = [entry for entry in NAVIGATION if not known or entry[2] not in _FOR or _FOR[entry[2]](request)]
+    return {"entries": shown, "here": here}
+
+
+#: Whom a link is for that not everybody who is signed in may follow.
+_FOR = {"settings": may_administer, "admin": may_change}
 
 
 @register.simple_tag

@@ -7,7 +7,7 @@ from typing import Any
 
 from django import template
 
-from dataflow.api.permissions import is_open_to
+from dataflow.api import permissions
 from executions.forms import DecisionForm
 
 register = template.Library()
@@ -15,9 +15,8 @@ register = template.Library()
 
 @register.simple_tag(takes_context=True)
 def may_change(context: Mapping[str, Any]) -> bool:
-    """Whether the reader may do more than read (see ``dataflow/api/permissions.py``)."""
-    request = context["request"]
-    return is_open_to(request) or bool(request.user.is_authenticated and request.user.is_staff)
+    """Whether the reader may do more than read (``dataflow/api/permissions.py``)."""
+    return permissions.may_change(context["request"])
 
 
 @register.inclusion_tag("executions/parts/decision.html", takes_context=True)

@@ -74,6 +74,13 @@ def test_the_page_shows_what_the_api_gives_for_the_same_query(read, client):
     assert listed(one) == [made[1].pk]
 
 
+def led_to(html, link):
+    """The query of the address of a link."""
+    found = re.search(rf'<a href="[^"?]*\?([^"]+)"[^>]*>{link}', html)
+    assert found, link
+    return found[1]
+
+
 def test_every_filter_stays_in_every_address(read):
     workflow = make_workflow()
     for n in range(3):
@@ -84,16 +91,16 @@ def test_every_filter_stays_in_every_address(read):
     page = entities.unescape(read(f"/executions?{asked}"))
     assert f"<code>GET /executions?{asked}</code>" in page
     assert f'hx-get="/pages/executions?{asked}"' in page
-    following = re.search(r'<a href="\?([^"]+)">Older', page)[1]
+    following = led_to(page, "Older")
     assert following.startswith(f"{asked}&cursor=")
-    pill = re.search(r'<a href="/executions\?([^"]+)">Running', page)[1]
+    pill = led_to(page, "Running")
     assert QueryDict(pill).getlist("status") == ["RUNNING"]
     assert {name: QueryDict(pill).getlist(name) for name in ("label", "trigger", "limit")} == {
         "label": ["a:1", "b:2"], "trigger": ["schedule"], "limit": ["2"],
     }  # fmt: skip
     older = entities.unescape(read(f"/executions?{following}"))
     assert len(listed(older)) == 1
-    assert "cursor" not in re.search(r'<a href="/executions\?([^"]+)">Running', older)[1]
+    assert "cursor" not in led_to(older, "Running")
     assert f'<a href="?{asked}">← Newest' in older
 
 

@@ -52,6 +52,7 @@ def test_the_lists_behind_the_figures_show_what_they_count(read):
         (lately[ExecutionStatus.FAILED], "of the last 24 h failed"),
     ):
         found = re.search(rf'<a href="(/executions\?[^"]*)"[^>]*><strong>(\d+)</strong><span>{words}', html)
+        assert found
         assert int(found[2]) == len(wanted)
         assert set(re.findall(r'id="row-(we-[a-z0-9]+)"', read(found[1]))) == wanted
 

@@ -170,10 +170,11 @@ def test_a_sample_file_is_filled_in(read: Read) -> None:
 def test_only_those_who_may_create_workflows_may_try(web: Client, settings: Settings) -> None:
     settings.DEBUG = False
     settings.SECURE_SSL_REDIRECT = False
-    reader = get_user_model().objects.create_user("reader")
-    web.force_login(reader)
-    assert web.get("/task-types/text.size").status_code == 200
-    token = web.cookies["csrftoken"].value
-    answer = web.post("/task-types/text.size/try", {"input_text": "x", "csrfmiddlewaretoken": token})
+    web.force_login(get_user_model().objects.create_user("staff", is_staff=True))
+    found = re.search(r'name="csrfmiddlewaretoken" value="([^"]+)"', web.get("/task-types/text.size").content.decode())
+    assert found
+    web.force_login(get_user_model().objects.create_user("reader"))
+    assert b"#try" not in web.get("/task-types/text.size").content
+    answer = web.post("/task-types/text.size/try", {"input_text": "x", "csrfmiddlewaretoken": found[1]})
     assert answer.status_code == 403
     assert not Workflow.objects.exists()

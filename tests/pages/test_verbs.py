@@ -346,8 +346,9 @@ def test_an_item_shows_what_it_did(read, django_assert_num_queries):
     shown = ("Item 1 of a", "sent &lt;b&gt;", "{{string(item)}}", "communication: It broke off.", "said at last")
     for text in (*shown, "said at first", "first", "Characters", "Cut at 65,536", "3.0 s"):
         assert text in html, text
-    whole = entities.unescape(re.search(r'href="(/pages/executions/[^"]*/value\?[^"]*kind=outputs[^"]*)"', html)[1])
-    assert read(whole) == long
+    whole = re.search(r'href="(/pages/executions/[^"]*/value\?[^"]*kind=outputs[^"]*)"', html)
+    assert whole
+    assert read(entities.unescape(whole[1])) == long
     assert f'href="{own(execution, "tasks/a/items/0")}"' in html
     assert f'href="{own(execution, "tasks/a/items/2")}"' in html
     assert f'href="{own(execution, "tasks/a/items/3")}"' not in read(own(execution, "tasks/a/items/2"))
