@@ -6,6 +6,7 @@ with 304 or with exactly the parts that are new, and open viewers and players in
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,16 +21,18 @@ from executions.database import database_now
 from executions.definitions import DefinitionBroken, definition_of
 from executions.engine.state import ExecutionStatus, TaskStatus, task_of
 from executions.hidden import mask_of
-from executions.models import UNENDED, Delivery, DeliveryStatus, Execution, StoredFile, TaskRun
+from executions.models import UNENDED, Delivery, DeliveryStatus, Event, Execution, StoredFile, TaskRun
 from executions.present import has_live_worker
 from executions.prices import current as current_prices
 from executions.timeline import timeline_of
 from executions.usage_table import dollars, shown_usage
+from executions.waiting import MAX_UNDER_WAY
 
 _DIGEST_LENGTH = 8
-#: Tasks and items that wait, and approvals, which a page tells one by one.
-_MAX_WAITS = 500
+#: Approvals that a page tells one by one; it counts them all.
 _MAX_ASKED = 20
+#: What starts executions and stands on the page of its workflow.
+_HAVE_A_PLACE = frozenset({"schedule", "hook"})
 #: They differ with every look at something that runs; app.js lets them tick instead.
 _TICKING = frozenset({"duration", "now"})
 
@@ -123,16 +126,23 @@ def _waits(execution: Execution, described: Mapping[str, Any]) -> dict[str, Mapp
         return {}
     found = TaskRun.objects.filter(execution=execution, status=TaskStatus.WAITING).order_by("position", "item")
     mask = mask_of(execution)
-    return {name: mask.value(waiting or {}) for name, waiting in found.values_list("name", "waiting")[:_MAX_WAITS]}
+    return {name: mask.value(waiting or {}) for name, waiting in found.values_list("name", "waiting")[:MAX_UNDER_WAY]}
 
 
-def _asked(waits: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The approvals that somebody should decide."""
-    return [
+def _asked(waits: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """The approvals that somebody should decide: how many, the first of them, and of which tasks the others are."""
+    asked: list[dict[str, Any]] = [
         {"name": name, "title": waiting.get("title"), "is_item": "[" in name}
         for name, waiting in waits.items()
         if waiting.get("for") == "approval"
-    ][:_MAX_ASKED]
+    ]
+    rest = Counter((task_of(one["name"]), one["is_item"]) for one in asked[_MAX_ASKED:])
+    return {
+        "count": len(asked),
+        "is_all": len(waits) < MAX_UNDER_WAY,
+        "first": asked[:_MAX_ASKED],
+        "rest": [{"task": task, "is_item": is_item, "count": count} for (task, is_item), count in rest.items()],
+    }
 
 
 def _status(
@@ -151,6 +161,7 @@ def _status(
         "completed_at": described["completed_at"],
         "version": execution.workflow_version,
         "trigger": execution.trigger,
+        "trigger_ref": execution.trigger_ref if execution.trigger in _HAVE_A_PLACE else "",
         "labels": execution.labels,
         "alive": alive,
         "archived": execution.workflow.archived_at is not None,
@@ -187,7 +198,7 @@ def _timeline(execution: Execution, described: Mapping[str, Any]) -> Part:
     start = execution.started_at or execution.created_at
     end = execution.completed_at or datetime.now(UTC)
     growing = execution.started_at is not None and execution.completed_at is None
-    drawn = timeline_of(described["tasks"], start=start, end=end, growing=growing)
+    drawn = timeline_of(described["tasks"], start=start, end=end, growing=growing, resumed=_resumed(execution))
     data = {"timeline": drawn, "started": execution.started_at is not None}
     facts = [
         [task["status"], [[a["started_at"], a["completed_at"], a["status"]] for a in task["attempts"]]]
@@ -195,6 +206,13 @@ def _timeline(execution: Execution, described: Mapping[str, Any]) -> Part:
     ]
     changes = digest([facts, growing, data["started"]])
     return Part(id="part-timeline", template="executions/parts/timeline.html", data=data, digest=changes)
+
+
+def _resumed(execution: Execution) -> list[datetime]:
+    """When it was resumed, each time; where it never was that costs no query."""
+    if execution.resumed_at is None:
+        return []
+    return list(Event.objects.filter(execution=execution, type="execution.resumed").values_list("at", flat=True))
 
 
 def _tasks(

@@ -22,7 +22,7 @@ from executions.waiting import WORKER_SILENCE, actions, waiting_for, with_items
 #: The columns that a list shows: not the large ones.
 LISTED = (
     "workflow_id", "workflow_version", "status", "title", "error", "labels", "priority", "trigger", "trigger_ref",
-    "parent_id", "rerun_of_id", "created_at", "started_at", "completed_at",
+    "parent_id", "parent_task", "rerun_of_id", "created_at", "started_at", "completed_at",
 )  # fmt: skip
 
 
@@ -86,6 +86,7 @@ def _facts(execution: Execution, place: int | None = None) -> dict[str, Any]:
         "trigger": execution.trigger,
         "trigger_ref": execution.trigger_ref or None,
         "parent": execution.parent_id,
+        "parent_task": execution.parent_task or None,
         "rerun_of": execution.rerun_of_id,
         "created_at": execution.created_at,
         "started_at": execution.started_at,

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+_RESUMED = "the execution had ended, until somebody resumed it"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bar:
@@ -48,15 +50,23 @@ class Timeline:
         return [(share, share * self.total / 1000) for share in (0.0, 0.25, 0.5, 0.75, 1.0)]
 
 
-def timeline_of(tasks: Sequence[Mapping[str, Any]], *, start: datetime, end: datetime, growing: bool) -> Timeline:
-    """The timeline of described tasks between two moments."""
+def timeline_of(
+    tasks: Sequence[Mapping[str, Any]],
+    *,
+    start: datetime,
+    end: datetime,
+    growing: bool,
+    resumed: Sequence[datetime] = (),
+) -> Timeline:
+    """The timeline of described tasks between two moments; ``resumed`` is when the execution was."""
     left = _milliseconds(start)
+    again = [_milliseconds(moment) - left for moment in resumed]
     total = max(1, _milliseconds(end) - left)
     rows = tuple(
         Row(
             name=task["name"],
             status=task["status"],
-            bars=tuple(_bars(task, left, total)),
+            bars=tuple(_bars(task, left, total, again)),
             started_at=task.get("started_at"),
             completed_at=task.get("completed_at"),
         )
@@ -65,19 +75,25 @@ def timeline_of(tasks: Sequence[Mapping[str, Any]], *, start: datetime, end: dat
     return Timeline(rows=rows, start=left, total=total, growing=growing)
 
 
-def _bars(task: Mapping[str, Any], left: int, total: int) -> list[Bar]:
+def _bars(task: Mapping[str, Any], left: int, total: int, resumed: Sequence[int]) -> list[Bar]:
     bars: list[Bar] = []
     for attempt in task["attempts"]:
         if attempt["started_at"] is None:
             continue
         x = max(0, _milliseconds(attempt["started_at"]) - left)
         if bars and x > (edge := bars[-1].x + bars[-1].width):
-            bars.append(Bar(x=edge, width=x - edge, kind="gap", title="waits for the next try"))
+            by_hand = any(edge <= moment <= x for moment in resumed)
+            bars.append(Bar(x=edge, width=x - edge, kind="gap", title=_RESUMED if by_hand else _gap(bars[-1])))
         runs = attempt["completed_at"] is None
         width = max(1, (total if runs else _milliseconds(attempt["completed_at"]) - left) - x)
         kind = str(attempt["status"]).lower()
         bars.append(Bar(x=x, width=width, kind=kind, title=f"try {attempt['number']}: {kind}", open=runs))
     return bars
+
+
+def _gap(before: Bar) -> str:
+    """Why nothing of a task runs after a try: one that did its part waits for what it asked for."""
+    return "waits" if before.kind == "completed" else "waits for the next try"
 
 
 def _milliseconds(moment: datetime) -> int:

@@ -161,6 +161,7 @@ def test_the_failed_tries_of_a_task(api: Api, workflow: Workflow) -> None:
 def test_where_it_comes_from(api: Api, workflow: Workflow) -> None:
     source = make_execution(workflow)
     more = {"priority": 7, "trigger": "rerun", "trigger_ref": source.pk, "rerun_of": source, "parent": source}
+    more["parent_task"] = "pages[3]"
     execution = make_execution(workflow, **more)
     shown = api.call("GET", f"/workflows/{workflow.pk}/executions/{execution.pk}", status=200)
     assert {name: shown[name] for name in more} == more | {"rerun_of": source.pk, "parent": source.pk}

@@ -187,10 +187,13 @@ def test_an_index_knows_the_labels(workflow: Workflow) -> None:
 
 def test_what_started_them(api: Api, workflow: Workflow, path: str) -> None:
     parent = make_execution(workflow, trigger="schedule", trigger_ref="sc-1")
-    child = make_execution(workflow, parent=parent, trigger="workflow")
+    child = make_execution(workflow, parent=parent, parent_task="call[2]", trigger="workflow")
     for query, wanted in (("trigger=schedule", parent), ("trigger_ref=sc-1", parent), (f"parent={parent.pk}", child)):
         assert ids_of(api.call("GET", f"{path}?{query}", status=200)) == [wanted.pk]
-    assert api.call("GET", f"{path}?trigger=workflow", status=200)["executions"][0]["parent"] == parent.pk
+    (listed,) = api.call("GET", f"{path}?trigger=workflow", status=200)["executions"]
+    assert (listed["parent"], listed["parent_task"]) == (parent.pk, "call[2]")
+    (listed,) = api.call("GET", f"{path}?trigger=schedule", status=200)["executions"]
+    assert (listed["parent"], listed["parent_task"]) == (None, None)
 
 
 def test_search(api: Api, workflow: Workflow) -> None:

@@ -7,12 +7,15 @@ import re
 from datetime import timedelta
 
 import pytest
-from django.contrib.auth.models import User
+from django.contrib.auth.models import AnonymousUser, User
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 
+from executions import verbs
 from executions.engine.state import ExecutionStatus, TaskStatus
 from executions.models import Attempt, Execution, StoredFile, TaskRun
+from executions.triggers.hooks import create_hook
+from executions.triggers.schedules import create_schedule
 from tests.executions_driver import claim, echo, failed, started, task
 from tests.factories import DOCUMENT, START, make_execution, make_task_run, make_workflow
 from tests.verbs_driver import ASK, CHAIN, FORM, ask, asking, broken, end, finish
@@ -249,6 +252,49 @@ def test_an_item_has_a_page_of_its_own(read, send):
     assert entities.unescape(html).replace("%5B", "[").replace("%5D", "]").count(page) == 1
     assert send(page, page, decision="approve").status_code == 302
     assert task(execution, "ask[1]").outputs["approved"] is True
+
+
+def test_all_decisions_are_counted_and_the_rest_is_a_link_away(read):
+    execution = started({**ASK, "for_each": "{{[1]}}"}, {**ASK, "name": "other", "depends_on": []})
+    for _ in range(2):
+        ask(claim(execution), on_reject="continue")
+    waiting = TaskRun.objects.get(execution=execution, name="ask[0]").waiting
+    run = TaskRun.objects.get(execution=execution, name="ask")
+    TaskRun.objects.bulk_create(
+        TaskRun(
+            execution=execution, name=f"ask[{item}]", item=item, position=run.position, type=run.type,
+            status=TaskStatus.WAITING, waiting=waiting,
+        )
+        for item in range(1, 600)
+    )  # fmt: skip
+    html = entities.unescape(read(address(execution)))
+    assert "601 decisions are needed" in html
+    told = html.split("decisions are needed")[1].split("</ul>")[0]
+    assert told.count("<li>") == 20 + 2
+    assert f'and 580 more of <a href="{own(execution, "tasks/ask/items")}?status=WAITING">' in told
+    assert 'and 1 more: <a href="#task-other">other</a>' in told
+
+
+def test_the_timeline_tells_a_resume_from_a_retry(read):
+    execution = broken()
+    verbs.resume_execution(execution=execution, user=AnonymousUser())
+    assert finish(execution) == ["b", "c"]
+    html = read(address(execution))
+    assert "the execution had ended, until somebody resumed it" in html
+    assert "waits for the next try" not in html
+
+
+@pytest.mark.parametrize("kind", ["schedule", "hook"])
+def test_what_started_it_is_said_and_linked(read, kind):
+    flow = make_workflow()
+    made = (
+        create_schedule(workflow=flow, document={"every_minutes": 5, "inputs": {"text": "x"}})
+        if kind == "schedule"
+        else create_hook(workflow=flow, document={"name": "In"}).hook
+    )
+    execution = make_execution(flow, trigger=kind, trigger_ref=made.pk)
+    assert f'{kind} <a href="/workflows/{flow.pk}#{made.pk}">{made.pk}</a>' in read(address(execution))
+    assert f'<tr id="{made.pk}">' in read(f"/workflows/{flow.pk}")
 
 
 def test_what_the_question_says_is_escaped(read):

@@ -36,6 +36,21 @@ def test_one_bar_for_each_try_and_a_gap_between():
     ]
 
 
+def test_a_gap_says_what_was_waited_for():
+    def titles(*resumed):
+        tries = (attempt(1, 0, 1), attempt(2, 2, 3, "COMPLETED"), attempt(3, 4, 5), attempt(4, 8, 9, "COMPLETED"))
+        moments = [START + timedelta(seconds=seconds) for seconds in resumed]
+        drawn = timeline_of(
+            [task(*tries)], start=START, end=START + timedelta(seconds=9), growing=False, resumed=moments
+        )
+        return [bar.title for bar in drawn.rows[0].bars if bar.kind == "gap"]
+
+    by_hand = "the execution had ended, until somebody resumed it"
+    assert titles() == ["waits for the next try", "waits", "waits for the next try"]
+    assert titles(6) == ["waits for the next try", "waits", by_hand]
+    assert titles(1.5, 7) == [by_hand, "waits", by_hand]
+
+
 def test_a_running_try_reaches_to_the_right_edge_and_grows():
     assert bars(attempt(1, 4, None, "RUNNING"), growing=True) == [(4000, 6000, "running", True)]
 
