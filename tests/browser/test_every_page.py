@@ -47,9 +47,16 @@ def _addresses(shared_stack: Stack, website: WebStub) -> list[str]:
             {"name": "fetch", "type": "web.download", "inputs": {"url": "{{inputs.url}}"}},
             {"name": LONG[:64], "type": "text.echo", "inputs": {"text": "{{tasks.fetch.outputs.html}}"}},
             {
+                "name": "each",
+                "type": "text.echo",
+                "depends_on": [LONG[:64]],
+                "for_each": [NASTY, LONG],
+                "inputs": {"text": "{{item}}"},
+            },
+            {
                 "name": "fail",
                 "type": "web.download",
-                "depends_on": [LONG[:64]],
+                "depends_on": ["each"],
                 "inputs": {"url": "{{inputs.url}}/nope"},
             },
             {"name": "never", "type": "text.echo", "inputs": {"text": "{{inputs.mode}}"}},
@@ -74,6 +81,8 @@ def _addresses(shared_stack: Stack, website: WebStub) -> list[str]:
     base = f"/workflows/{workflow}"
     return [
         "/", "/workflows", "/workflows?search=zzz", "/workflows/new", "/executions", "/executions?status=CANCELLED",
+        f"/executions?label={LONG}:&created_after=2026-11-23T08:00:00Z&trigger=api&search={LONG}",
+        f"/pages/executions/{execution}/tasks/each/items", f"/pages/executions/{execution}/tasks/each/items/0",
         "/task-types", "/task-types?search=zzz", "/task-types/web.download", "/task-types/openai.audio.transcription",
         "/secrets", "/secrets?kind=email", "/connections/main",
         base, f"{base}/run?from={execution}", f"{base}/edit",
