@@ -99,18 +99,20 @@ def test_quick_tasks_do_not_wait_for_a_slow_broker(monkeypatch: pytest.MonkeyPat
     """That of Redis waits for a second at least, which would be one for each step."""
     process = WorkerProcess(threads=2, sweeps=False)
     members: list[int] = []
+    rung = threading.Event()
 
     class Slow:
         is_for_all = False
 
         def wait(self, seconds: float) -> bool:
             members.append(len(process._together))
-            return bool(process._stop.wait(0.05))
+            return rung.wait(0.05)
 
     monkeypatch.setattr(queue, "Doorbell", lambda *_: Slow())
     thread = in_thread(process._take_work)
     wait_until(lambda: members, timeout=10, what="it waits")
     execution = started(*(echo(f"t{number}") for number in range(6)))
+    rung.set()
     wait_until(
         lambda: Execution.objects.get(pk=execution.pk).status == "COMPLETED", timeout=10, what="all tasks have run"
     )
