@@ -8,12 +8,12 @@ from __future__ import annotations
 from datetime import datetime
 
 from django.db import connection
-from django.db.models import Count, F, Q
+from django.db.models import Exists, F, OuterRef, Q, QuerySet
 
 from dataflow.lib.fields import StatementNow
 from executions import queue
-from executions.engine.state import ExecutionStatus
-from executions.models import ALIVE, Execution, ExecutionQuerySet
+from executions.engine.state import ExecutionStatus, TaskStatus
+from executions.models import ALIVE, Execution, ExecutionQuerySet, TaskRun
 from executions.store.rows import Row
 
 
@@ -53,9 +53,16 @@ def orphans(parent_id: str | None = None) -> list[str]:
     alive = Execution.objects.filter(status__in=ALIVE, parent__isnull=False)
     if parent_id is not None:
         alive = alive.filter(parent_id=parent_id)
-    waited_for = Count("pk", filter=Q(parent__task_runs__child=F("pk"), parent__task_runs__status="WAITING"))
-    lost = alive.annotate(waited_for=waited_for).filter(~Q(parent__status__in=ALIVE) | Q(waited_for=0))
-    return list(lost.values_list("pk", flat=True))
+    waits = children_waited_for().filter(execution=OuterRef("parent"), child=OuterRef("pk"))
+    return list(alive.filter(~Q(parent__status__in=ALIVE) | ~Exists(waits)).values_list("pk", flat=True))
+
+
+def children_waited_for() -> QuerySet[TaskRun]:
+    """The task runs that wait for the end of another execution, their ``child``.
+
+    One that waits for its retry still names the last one: it will start another.
+    """
+    return TaskRun.objects.filter(status=TaskStatus.WAITING).exclude(child="").exclude(reason="retry")
 
 
 def _lock_slots(key: str) -> None:

@@ -13,6 +13,7 @@ from executions.engine import verbs
 from executions.engine.state import ExecutionStatus, Items, TaskStatus
 from executions.engine.verbs import AFRESH, Decision, accepts_failed_items
 from executions.models import Event, Execution, TaskRun
+from executions.store import neighbours
 from executions.store.accepting import create
 from executions.store.reading import load
 from executions.store.rows import Loaded
@@ -99,8 +100,7 @@ def _loaded(execution_id: str) -> Loaded:
 
 def _waits_for(parent_id: str, child_id: str) -> bool:
     """Whether a task of the parent still waits for this child. One that ended, or went on, never comes back to it."""
-    waiting = TaskRun.objects.filter(execution_id=parent_id, child=child_id, status=TaskStatus.WAITING)
-    return waiting.exists()
+    return neighbours.children_waited_for().filter(execution_id=parent_id, child=child_id).exists()
 
 
 def _take_items_back(loaded: Loaded) -> dict[str, Items]:

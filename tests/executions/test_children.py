@@ -12,6 +12,7 @@ from executions import store
 from executions.engine.outcomes import Completed, Outcome, Suspended
 from executions.engine.planner import Claim
 from executions.models import Attempt, Execution
+from executions.store import neighbours, verbs
 from tasks_lib.base import Wait
 from tests.carrier_driver import Tries, alone, ask, ended, go_on, process
 from tests.executions_driver import age_due_times, age_wake, at_once, event_types, failed, started, task
@@ -65,6 +66,41 @@ def test_a_retry_runs_another_child() -> None:
     (attempt,) = Attempt.objects.filter(task_run__execution=parent)
     assert (attempt.number, attempt.error["code"]) == (1, "dependency_failed")
     event_types(parent)
+
+
+def test_a_child_that_failed_is_not_resumed_while_another_is_on_its_way() -> None:
+    """The task would run a second one, and nobody would ever hear of the first."""
+    parent = started(call("call", other(), retry={"attempts": 1, "delay": 60}))
+    tries = answers(failed("communication"))
+    go_on(tries)
+    (first,) = children_of(parent)
+    with pytest.raises(verbs.NotResumable) as refused:
+        verbs.resume(first.pk, by="ann", secrets="")
+    assert refused.value.parent == parent.pk
+    assert (ended(first)[0], task(parent, "call").status, go_on(tries)) == ("FAILED", "WAITING", 0)
+
+
+def test_a_child_that_failed_can_be_resumed_before_its_parent_heard_of_it() -> None:
+    parent = started(call("call", other(), retry={"attempts": 1, "delay": 60}))
+    tries = answers(failed("communication"))
+    alone(tries).carry(parent.pk)
+    (child,) = children_of(parent)
+    alone(tries).carry(child.pk)
+    assert ended(child)[0] == "FAILED"
+    verbs.resume(child.pk, by="ann", secrets="")
+    go_on(tries)
+    assert (ended(child)[0], ended(parent)[0], len(children_of(parent))) == ("COMPLETED", "COMPLETED", 1)
+
+
+def test_a_child_of_a_task_that_waits_for_its_retry_is_an_orphan() -> None:
+    parent = started(call("call", other(), retry={"attempts": 1, "delay": 60}))
+    tries = answers(failed("communication"))
+    go_on(tries)
+    (child,) = children_of(parent)
+    assert neighbours.orphans() == []
+    # As if somebody had resumed it all the same, as was possible once.
+    Execution.objects.filter(pk=child.pk).update(status="PENDING")
+    assert neighbours.orphans() == neighbours.orphans(parent.pk) == [child.pk]
 
 
 def test_what_is_no_use_to_try_again_is_not() -> None:
