@@ -32,7 +32,9 @@ def end(run: Run, state: TaskState) -> None:
         _child_ended(run, state, child)
     else:
         what = {"approval": "Nobody decided", "child": "The other execution did not end"}[state.waits_for]
-        fail(run, state, TaskError("timeout", f"{what} in time."), jitter=0.0)
+        # As after any other timeout, another try may help: of one that goes on with a state it would be the same child.
+        retryable = state.waits_for == "child" and not carried(state)
+        fail(run, state, TaskError("timeout", f"{what} in time.", retryable=retryable), jitter=0.0)
 
 
 def _child_of(run: Run, state: TaskState) -> EndedChild | None:

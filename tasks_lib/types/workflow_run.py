@@ -53,6 +53,7 @@ class WorkflowRun(TaskType):
     outputs = ()
     any_outputs = True
     timeout = 60.0
+    retried = ("dependency_failed", "rate_limited", "timeout")
     example = {"workflow_id": "wf-sample0measure", "inputs": {"text": "Hello, world!"}}
 
     def run(self, context: TaskContext, **inputs: JsonValue) -> Mapping[str, JsonValue] | Wait:

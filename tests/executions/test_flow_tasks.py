@@ -201,6 +201,37 @@ def test_a_child_that_takes_too_long_is_cancelled() -> None:
     assert ended(child_of(parent))[0] == "CANCELLED"
 
 
+def test_a_child_that_takes_too_long_is_worth_another_one() -> None:
+    """The first is cancelled at once, not when the second has its turn."""
+    of = other(flow("a", "wait", seconds=1000))
+    parent = calling(of, given={"timeout": 50}, retry={"attempts": 1, "delay": 600, "on": ["timeout"]})
+    work()
+    first = child_of(parent)
+    later(parent, 50)
+    work()
+    row = task(parent, "call")
+    assert (row.status, row.waiting["for"], row.error["code"]) == ("WAITING", "retry", "timeout")
+    assert ended(first)[0] == "CANCELLED"
+    later(parent, 660)
+    work()
+    second = Execution.objects.filter(parent=parent).exclude(pk=first.pk).get()
+    row = task(parent, "call")
+    assert (row.status, row.waiting["for"], row.child) == ("WAITING", "child", second.pk)
+    later(second, 1000)
+    work()
+    assert (ended(second)[0], ended(parent)[0]) == ("COMPLETED", "COMPLETED")
+    assert task(parent, "call").attempt == 2
+
+
+def test_nobody_decides_in_time_is_not_tried_again() -> None:
+    """The same person would be asked the same again."""
+    execution = started({**flow("a", "approval", title="Go on?", timeout=60), "retry": {"attempts": 3}})
+    work()
+    later(execution, 60)
+    work()
+    assert (ended(execution)[1]["code"], task(execution, "a").attempt) == ("timeout", 1)
+
+
 def test_a_child_whose_parent_is_gone_is_found() -> None:
     parent = calling(other(flow("a", "wait", seconds=1000)))
     work()
