@@ -13,12 +13,6 @@ from executions.engine.state import Items, TaskState, TaskStatus, item_name, tas
 from workflows.definition import ExpressionError, MissingThrough, Task, items_of, render_inputs
 
 
-def begins(run: Run, name: str) -> bool:
-    """Whether this is a task whose items run, and not itself."""
-    state = run.task(name)
-    return state.item is None and run.definition_of(name).for_each is not None
-
-
 def list_of(run: Run, name: str) -> list[Any]:
     """The list of a ``for_each`` task, worked out once."""
     for_each = run.definition_of(name).for_each
@@ -39,8 +33,8 @@ def new_items(run: Run, task: str) -> Iterable[str]:
 
 def begin(run: Run) -> bool:
     """Take a ``for_each`` task whose turn has come to RUNNING: from then on its items can start."""
-    names = [name for name in run.pending if begins(run, name)]
-    for name in sorted(names, key=run.place_of):
+    names = sorted(run.unspread, key=run.place_of)
+    for name in names:
         state = run.task(name)
         run.begin()
         try:

@@ -103,16 +103,21 @@ class Run:
     events: list[Event] = field(default_factory=list)
     ended_tries: list[EndedTry] = field(default_factory=list)
     lists: dict[str, list[Any]] = field(default_factory=dict)
-    #: PENDING and unblocked; RUNNING under a lease; WAITING; FAILED tasks; ``for_each`` tasks under way.
+    #: PENDING and unblocked; RUNNING under a lease; WAITING; FAILED tasks; ``for_each`` tasks under way, and those of
+    #: them that are PENDING and unblocked; tasks whose turn has come and whose condition nobody asked yet.
     pending: set[str] = field(init=False)
     running: set[str] = field(init=False)
     waiting: set[str] = field(init=False)
     failed: set[str] = field(init=False)
     spread: set[str] = field(init=False)
+    unspread: set[str] = field(init=False)
+    undecided: set[str] = field(init=False)
     live_items: dict[str, set[str]] = field(init=False)
     #: How many tasks have not ended.
     unended: int = field(init=False)
     _blockers: dict[str, int] = field(init=False)
+    #: Of tasks of which nothing was said yet: a plan asks for each of them.
+    _unseen: dict[str, TaskState] = field(init=False, repr=False, compare=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         self.reindex()
@@ -120,6 +125,7 @@ class Run:
     def reindex(self) -> None:
         """Work out anew what can start and what is under way; after a change that was not made by ``move``."""
         self.pending, self.running, self.waiting, self.failed, self.spread = set(), set(), set(), set(), set()
+        self.unspread, self.undecided = set(), set()
         self.live_items = {}
         self.unended = 0
         self._blockers = {}
@@ -133,15 +139,21 @@ class Run:
 
     def place_of(self, name: str) -> int:
         """Where a task (or the task of an item) stands in the definition, from 0. ``KeyError`` for an unknown one."""
-        return self.definition.places[task_of(name)]
+        place = self.definition.places.get(name)
+        return self.definition.places[task_of(name)] if place is None else place
 
     def definition_of(self, name: str) -> Task:
         """The task of the definition that a task or an item is a run of."""
-        return self.definition.tasks[self.definition.places[task_of(name)]]
+        return self.definition.tasks[self.place_of(name)]
 
     def task(self, name: str) -> TaskState:
         """The state of a task or an item; PENDING where nothing was said yet."""
-        return self.tasks.get(name) or TaskState(name=name)
+        state = self.tasks.get(name) or self._unseen.get(name)
+        if state is None:
+            state = TaskState(name=name)
+            if name in self.definition.places:  # there may be 100,000 items
+                self._unseen[name] = state
+        return state
 
     def item(self, task: str, item: int) -> TaskState:
         """The state of an item; PENDING where it was never claimed."""
@@ -240,8 +252,9 @@ class Run:
         self.events.append(Event(type=f"execution.{name}"))
 
     def _put(self, before: TaskState, after: TaskState) -> None:
-        for names in (self.pending, self.running, self.waiting, self.failed, self.spread):
-            names.discard(after.name)
+        names = (self.pending, self.running, self.waiting, self.failed, self.spread, self.unspread, self.undecided)
+        for enlisted in names:
+            enlisted.discard(after.name)
         if after.item is not None:
             self.live_items.setdefault(task_of(after.name), set()).discard(after.name)
         elif not before.status.ended:
@@ -268,13 +281,23 @@ class Run:
         elif status is TaskStatus.RUNNING:
             (self.running if state.items is None else self.spread).add(name)
         elif not self._blockers.get(name):
-            self.pending.add(name)
+            self._enlist_pending(state)
+
+    def _enlist_pending(self, state: TaskState) -> None:
+        """Count in what is PENDING and waits for no other task."""
+        if state.item is not None:
+            self.pending.add(state.name)
+            return
+        task = self.definition_of(state.name)
+        (self.pending if task.for_each is None else self.unspread).add(state.name)
+        if task.condition is not None and state.attempt == 0:
+            self.undecided.add(state.name)
 
     def _unblock(self, ended: str) -> None:
         for name in self.definition.dependents.get(ended, ()):
             self._blockers[name] -= 1
-            if not self._blockers[name] and self.task(name).status is TaskStatus.PENDING:
-                self.pending.add(name)
+            if not self._blockers[name] and (state := self.task(name)).status is TaskStatus.PENDING:
+                self._enlist_pending(state)
 
     def _item_ended(self, state: TaskState) -> None:
         """Count an item that has ended in with its task, and log it where it failed and now and then."""

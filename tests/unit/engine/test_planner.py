@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from executions.engine.state import ExecutionStatus, TaskStatus
+from executions.engine import planner, verbs
+from executions.engine import run as run_module
+from executions.engine.state import ExecutionStatus, TaskState, TaskStatus
 from tests.engine_driver import Driver, after, echo, post
+from workflows.definition import check_condition
 
 TEXT_OUTPUT = {"name": "text", "type": "text", "value": after("a")}
 
@@ -279,3 +284,40 @@ def test_the_workflows_timeout_does_not_run_before_the_start() -> None:
     driver = Driver(echo("a"), timeout=10)
     driver.later(1000)
     assert driver.ready() == ["a"]
+
+
+# --- many that are ready together ---
+@pytest.mark.parametrize("number", [10, 80])
+def test_what_many_that_are_ready_cost_grows_with_their_number(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not with its square: between two of them everything is planned several times."""
+    made: Counter[str] = Counter()
+
+    def counted(name: str, real: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*given: Any, **named: Any) -> Any:
+            made[name] += 1
+            return real(*given, **named)
+
+        return call
+
+    monkeypatch.setattr(run_module, "TaskState", counted("states", TaskState))
+    monkeypatch.setattr(planner, "check_condition", counted("conditions", check_condition))
+    tasks = [echo(f"t{at}", condition="{{inputs.go}}", depends_on=[]) for at in range(number)]
+    driver = Driver(*tasks, inputs=[{"name": "go", "type": "boolean"}], values={"go": True})
+    while ready := driver.ready():
+        assert len(ready) == number - len(driver.run.tasks)
+        assert driver.ready() == ready
+        driver.runs(ready[0])
+    assert driver.run.status is ExecutionStatus.COMPLETED
+    assert made == {"states": number, "conditions": number}
+
+
+def test_a_condition_of_a_task_that_is_taken_back_is_asked_again() -> None:
+    condition = '{{tasks.a.status == "COMPLETED"}}'
+    driver = Driver(echo("a", continue_on_failure=True), echo("b", condition=condition), echo("c"))
+    driver.start("a")
+    driver.run.end(ExecutionStatus.CANCELLED)
+    verbs.resume(driver.run, by="ann", items={})
+    driver.start("a")
+    driver.fails("a", retryable=False)
+    assert driver.ready() == ["c"]
+    assert driver.state("b").reason == "Its condition is false."
