@@ -10,7 +10,7 @@ from typing import IO, Any
 from django.core.files.storage import default_storage
 from django.db import DatabaseError
 
-from dataflow.lib.errors import TaskError
+from dataflow.lib.errors import Problem, TaskError
 from dataflow.lib.fields import dump_json
 from executions.blobs import Spool, keep
 from executions.engine.outcomes import MAX_OUTPUT_BYTES
@@ -91,6 +91,25 @@ def urls_in(definition: Definition, inputs: Mapping[str, Any]) -> dict[str, str]
     """The inputs that are files known by their URL alone, which are fetched before the first task starts."""
     values = {given.name: inputs.get(given.name) for given in definition.inputs if given.type == "file"}
     return {name: value["url"] for name, value in values.items() if value and "file_id" not in value}
+
+
+def resolve(definition: Definition, values: dict[str, Any]) -> list[Problem]:
+    """Replace ids of stored files by full file values; a URL stays, to be fetched at run time."""
+    problems = []
+    for given in definition.inputs:
+        value = values.get(given.name)
+        if given.type != "file" or value is None:
+            continue
+        file_id = value if isinstance(value, str) else value.get("file_id")
+        if file_id is None:
+            continue
+        stored = StoredFile.objects.filter(pk=file_id).first()
+        if stored is None:
+            detail = f"There is no file {file_id}. Upload it with POST /files."
+            problems.append(Problem(pointer=f"/inputs/{given.name}", code="unknown_file", detail=detail))
+        else:
+            values[given.name] = stored.as_value()
+    return problems
 
 
 #: In the metadata of a file that holds an output: its name.

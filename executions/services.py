@@ -173,29 +173,10 @@ def _checked(definition: Definition, inputs: Any, monitoring: Any, labels: Any, 
     if labels is not None:
         problems = [*problems, *check_labels(labels, "/labels")]
     if not problems:
-        problems = resolve_files(definition, values)
+        problems = files.resolve(definition, values)
     if problems:
         raise invalid(_NOT_STARTED, problems)
     return values
-
-
-def resolve_files(definition: Definition, values: dict[str, Any]) -> list[Problem]:
-    """Replace ids of stored files by full file values; a URL stays, to be fetched at run time."""
-    problems = []
-    for given in definition.inputs:
-        value = values.get(given.name)
-        if given.type != "file" or value is None:
-            continue
-        file_id = value if isinstance(value, str) else value.get("file_id")
-        if file_id is None:
-            continue
-        stored = StoredFile.objects.filter(pk=file_id).first()
-        if stored is None:
-            detail = f"There is no file {file_id}. Upload it with POST /files."
-            problems.append(Problem(pointer=f"/inputs/{given.name}", code="unknown_file", detail=detail))
-        else:
-            values[given.name] = stored.as_value()
-    return problems
 
 
 def _postpone(row: Execution, options: StartOptions) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from dataflow.lib.errors import ApiProblem, Problem, conflict, invalid, not_found
 from dataflow.lib.sizes import json_size
-from executions import services, vault
+from executions import files, services, vault
 from executions.engine.state import ExecutionStatus, task_of
 from executions.engine.verbs import Decision, reusable
 from executions.files import INLINE_BYTES
@@ -174,7 +174,7 @@ def _form_values(run: TaskRun, values: Any, comment: str, *, approved: bool) -> 
     problems = [one for one in problems if approved or one.code != "required"]
     if not problems:
         fields = Definition(title="", description="", inputs=read_form(form)[0], tasks=(), outputs=())
-        unknown = services.resolve_files(fields, checked)
+        unknown = files.resolve(fields, checked)
         problems = [replace(one, pointer=one.pointer.replace("/inputs", "/values", 1)) for one in unknown]
     if json_size(checked, INLINE_BYTES) > INLINE_BYTES:
         detail = f"`values` may have at most {INLINE_BYTES // 1024} KiB of JSON. Send large ones as files."

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from dataflow.lib.errors import TaskError
+from executions import files
 from executions.definitions import DefinitionBroken, definition_of
 from executions.models import Execution
 from executions.needs import missing
@@ -30,7 +31,7 @@ def child_of(parent: Row, task: str, wanted: Mapping[str, Any]) -> Execution:
     except DefinitionBroken as broken:
         raise TaskError("validation", str(broken)) from broken
     values, problems = check_inputs(definition, wanted.get("inputs") or {})
-    if problems:
+    if problems := problems or files.resolve(definition, values):
         said = "; ".join(f"{problem.pointer} {problem.detail}" for problem in problems[:5])
         raise TaskError("validation", f"The inputs do not fit workflow {version.workflow_id}: {said}")
     if lacking := missing(definition, values):

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from django.db.models import F
 
-from executions import store, sweeper
+from executions import files, store, sweeper
 from executions.engine.verbs import Decision
-from executions.models import Execution
+from executions.models import Execution, FileUse
 from executions.store import children, verbs
 from executions.worker.node import Node
 from tasks_lib.types.http_request import HttpRequest
@@ -304,6 +304,33 @@ def test_inputs_that_do_not_fit_start_nothing() -> None:
     work()
     assert (ended(parent)[0], ended(parent)[1]["code"]) == ("FAILED", "validation")
     assert not Execution.objects.filter(parent=parent).exists()
+
+
+def reads_a_file() -> Workflow:
+    given = [{"name": "f", "type": "file"}, {"name": "again", "type": "file", "required": False}]
+    said = "{{inputs.f.name}} {{inputs.f.size}} {{inputs.f.content_type}}"
+    return other(echo("b", said), inputs=given, outputs=OUT)
+
+
+@pytest.mark.parametrize("whole", [False, True], ids=["its id", "its object form"])
+def test_a_child_knows_its_files_by_their_ids(whole: bool) -> None:
+    with files.creating("n.txt", "text/plain") as writer:
+        writer.write(b"hello")
+    file_id = writer.value["file_id"]
+    parent = calling(reads_a_file(), given={"inputs": {"f": {"file_id": file_id} if whole else file_id}})
+    work()
+    assert ended(child_of(parent)) == ("COMPLETED", {"text": "n.txt 5 text/plain"})
+    assert child_of(parent).inputs == {"f": writer.value, "again": None}
+    assert FileUse.objects.filter(execution=child_of(parent), file_id=file_id).exists()
+
+
+def test_a_file_that_is_not_there_starts_nothing() -> None:
+    parent = calling(reads_a_file(), given={"inputs": {"f": "fl-nosuchfile"}}, retry={"attempts": 2})
+    work()
+    status, error = ended(parent)
+    assert (status, error["code"], error["task"]) == ("FAILED", "validation", "call")
+    assert "/inputs/f There is no file fl-nosuchfile." in error["message"]
+    assert (task(parent, "call").attempt, Execution.objects.filter(parent=parent).exists()) == (1, False)
 
 
 def test_a_circle_is_refused() -> None:
