@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from django.db.models import Count, Max, Q
 
+from dataflow.lib.failpoints import shortened
 from dataflow.lib.fields import dump_json
 from dataflow.lib.times import rfc3339
 from executions import files, queue
@@ -35,7 +36,7 @@ class Row(Protocol):
 
 
 #: While it is being sent a delivery belongs to one worker for so long.
-LEASE = timedelta(seconds=60)
+LEASE = timedelta(seconds=shortened(60.0, "DATAFLOW_TEST_DELIVERY_LEASE_SECONDS"))
 #: What a subscription without ``events`` gets.
 DEFAULT_EVENTS = ("started", "completed", "failed", "cancelled")
 _ENDS = ("execution.completed", "execution.failed", "execution.cancelled")

@@ -98,6 +98,7 @@ def cancel(execution_id: str, *, reason: str, by: str) -> ExecutionStatus:
             loaded.run.end(ExecutionStatus.CANCELLED, error=error, because="the execution was cancelled")
             save(loaded)
             failpoint("cancel.before_commit")
+    failpoint("cancel.after_commit")
     cancel_orphans(execution_id)
     return loaded.run.status
 
@@ -141,6 +142,8 @@ def renew_leases(worker: str, task_runs: Collection[int], *, seconds: float) -> 
         # In one order, and past what a step has locked: two that wait for each other would both lose time.
         mine = list(owned.select_for_update(skip_locked=True).order_by("pk").values_list("pk", flat=True))
         TaskRun.objects.filter(pk__in=mine).update(lease_until=until)
+        failpoint("renewal.before_commit")
+    failpoint("renewal.after_commit")
 
 
 def note_progress(claim: Claim, *, fraction: float, message: str) -> None:

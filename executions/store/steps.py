@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from random import uniform
 
 from dataflow.lib.errors import TaskError
+from dataflow.lib.failpoints import failpoint
 from executions import files
 from executions.database import writing
 from executions.engine import outcomes
@@ -67,6 +68,8 @@ def look_after(execution_id: str) -> bool:
         if not files.urls_in(loaded.run.definition, loaded.run.inputs):
             advance(loaded, worker="", wanted=0)
         save(loaded)
+        failpoint("sweep.before_commit")
+    failpoint("sweep.after_commit")
     return True
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from django.db.models import Count
 
+from dataflow.lib.failpoints import failpoint
 from executions import references
 from executions.database import writing
 from executions.engine import verbs
@@ -54,6 +55,8 @@ def resume(execution_id: str, *, by: str, secrets: str) -> None:
         )
         # Also where no task is left to run: then the outputs are evaluated again.
         save(loaded, wake_at=run.now)
+        failpoint("resume.before_commit")
+    failpoint("resume.after_commit")
 
 
 def decide(execution_id: str, name: str, decision: Decision) -> None:
@@ -65,21 +68,28 @@ def decide(execution_id: str, name: str, decision: Decision) -> None:
         verbs.decide(loaded.run, name, decision)
         references.note(execution_id, references.named_in(decision.values))
         save(loaded, wake_at=loaded.run.now)
+        failpoint("decide.before_commit")
+    failpoint("decide.after_commit")
 
 
 def create_rerun(row: Execution, *, definition: Definition, tasks: Sequence[str]) -> None:
     """Insert an accepted rerun together with the results of ``tasks`` that it takes over from its source."""
     with writing():
         create(row)
-        if not tasks:
-            return
-        source = TaskRun.objects.filter(execution_id=row.rerun_of_id, name__in=tasks)
-        TaskRun.objects.bulk_create([_taken_over(run, row, definition) for run in source])
-        references.take_over(row.pk, str(row.rerun_of_id))
-        told = {"source": row.rerun_of_id, "tasks": list(tasks)}
-        Event.objects.create(execution=row, sequence=2, type="execution.reused", at=row.created_at, data=told)
-        row.sequence = 2
-        Execution.objects.filter(pk=row.pk).update(sequence=2)
+        if tasks:
+            _take_over(row, definition, tasks)
+        failpoint("rerun.before_commit")
+    failpoint("rerun.after_commit")
+
+
+def _take_over(row: Execution, definition: Definition, tasks: Sequence[str]) -> None:
+    source = TaskRun.objects.filter(execution_id=row.rerun_of_id, name__in=tasks)
+    TaskRun.objects.bulk_create([_taken_over(run, row, definition) for run in source])
+    references.take_over(row.pk, str(row.rerun_of_id))
+    told = {"source": row.rerun_of_id, "tasks": list(tasks)}
+    Event.objects.create(execution=row, sequence=2, type="execution.reused", at=row.created_at, data=told)
+    row.sequence = 2
+    Execution.objects.filter(pk=row.pk).update(sequence=2)
 
 
 def _taken_over(run: TaskRun, row: Execution, definition: Definition) -> TaskRun:

@@ -14,6 +14,7 @@ from django.db import InterfaceError, OperationalError, transaction
 from django.db.models import Min
 
 from dataflow.lib.errors import ApiProblem, conflict, not_found
+from dataflow.lib.failpoints import failpoint
 from dataflow.lib.times import rfc3339
 from executions import database
 from executions.database import database_now
@@ -161,7 +162,10 @@ def _run(key: str, slot: datetime, now: datetime | None) -> int:
         claimed = due.update(next_run_at=turn.following)
         if not claimed or not turn.start:
             return 0
-        return _start(row, slot, now)
+        started = _start(row, slot, now)
+        failpoint("schedule.before_commit")
+    failpoint("schedule.after_commit")
+    return started
 
 
 def _turn(row: Schedule, slot: datetime, now: datetime) -> Turn:

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from executions import vault
+from executions import services, vault
 from executions.engine.state import ExecutionStatus, TaskStatus
 from executions.models import Event, Execution, StoredFile, TaskRun
 from executions.services import start_execution
+from executions.store import verbs as store_verbs
 from tests.api_client import Api, assert_problem, rows
 from tests.executions_driver import claim, echo, event_types, started, task
 from tests.factories import DOCUMENT, make_execution, make_file, make_task_run, make_workflow
@@ -321,3 +322,14 @@ def test_what_was_reused_took_no_try(api: Api) -> None:
     shown = api.call("GET", f"/workflows/{made.workflow_id}/executions/{made.pk}", status=200)
     assert shown["tasks"][0]["status"] == "COMPLETED"
     assert shown["rerun_of"] == source.pk
+
+
+def test_it_is_there_with_all_that_it_takes_over_or_not_at_all() -> None:
+    """Here the definition does not know a task that it is to take over."""
+    source, other = done(*CHAIN), make_workflow(tasks=[echo("z")], outputs=[])
+    row = services.new_execution(version=source.version, inputs={}, trigger="rerun")
+    row.rerun_of = source
+    unfitting = services.definition_for(other.versions.get())
+    with pytest.raises(KeyError):
+        store_verbs.create_rerun(row, definition=unfitting, tasks=["a"])
+    assert Execution.objects.filter(rerun_of=source).count() == 0

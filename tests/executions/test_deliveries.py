@@ -106,6 +106,25 @@ def test_a_job_too_many_sends_nothing(receiver: WebStub) -> None:
     assert len(receiver.requests) == 2
 
 
+def test_whoever_dies_while_it_sends_has_it_for_a_minute(receiver: WebStub) -> None:
+    execution = ended(receiver)
+
+    def die(*_: object) -> deliveries.Answer:
+        raise SystemExit
+
+    with pytest.raises(SystemExit):
+        deliveries.deliver(execution.pk, die)
+    first = first_of(execution)
+    assert (first.status, first.tries, first.wake_at) == ("PENDING", 1, first.next_attempt_at)
+    assert 55 < (first.next_attempt_at - database_now()).total_seconds() <= 60
+    jobs.deliver(execution.pk)
+    assert receiver.requests == []
+    come_due(execution)
+    jobs.deliver(execution.pk)
+    assert [status for _, status in rows(execution)] == ["DELIVERED", "DELIVERED"]
+    assert receiver.requests[0].headers["webhook-id"] == first.pk
+
+
 # --- what a receiver says ---
 def test_a_failure_holds_back_what_follows_and_is_tried_again_with_the_same_bytes(receiver: WebStub) -> None:
     receiver.script("/hook", [Page(status=500, body=b"broken"), OK])

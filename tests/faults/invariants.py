@@ -6,7 +6,8 @@ import json
 import math
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -16,16 +17,24 @@ from tests.stack_driver import Started
 
 #: So long without any progress, and something hangs.
 STANDSTILL_SECONDS = 60.0
+RESUMED = "execution.resumed"
+#: How a task ends, and the reason that one has which never ran: its result is another execution's.
+TASK_ENDS = {"COMPLETED", "FAILED", "SKIPPED", "CANCELLED"}
+REUSED = "Reused from"
 ENDS = {"execution.completed": "COMPLETED", "execution.failed": "FAILED", "execution.cancelled": "CANCELLED"}
 
 
-def check(rig: Rig, accepted: Sequence[Started]) -> None:
-    """Wait for the last webhook, then look at everything. ``accepted`` are the executions that were answered with 201."""
-    _wait_for_webhooks(rig)
+def check(rig: Rig, accepted: Sequence[Started], *, hurry: bool = True) -> None:
+    """Wait for the last webhook, then look at everything. ``accepted`` are the executions that were answered with 201.
+
+    Without ``hurry`` the webhooks come when they come: in time, if what is due again is found by itself.
+    """
+    _wait_for_webhooks(rig, hurry=hurry)
     problems = [
         *_all_ended(rig, accepted),
         *_logs_are_whole(rig),
         *_nothing_ran_again(rig),
+        *_all_was_done(rig),
         *_webhooks_came(rig),
         *_nothing_is_left(rig),
     ]
@@ -54,7 +63,11 @@ def _logs_are_whole(rig: Rig) -> Iterator[str]:
         log = logs[key]
         if [sequence for sequence, _ in log] != list(range(1, last + 1)):
             yield f"{key}: its events are {[sequence for sequence, _ in log]}, its row says 1…{last}"
-        ends = [kind for _, kind in log if kind in ENDS]
+        # Of a resumed execution what came since: it had ended before.
+        resumed = max((place for place, (_, kind) in enumerate(log) if kind == RESUMED), default=-1)
+        if resumed >= 0 and log[resumed - 1][1] not in ENDS:
+            yield f"{key}: it was resumed after {log[resumed - 1]}"
+        ends = [kind for _, kind in log[resumed + 1 :] if kind in ENDS]
         if status in ENDS.values() and (ends != [log[-1][1]] or ENDS[ends[0]] != status):
             yield f"{key} is {status}; its log says {ends}, and last {log[-1]}"
     yield from _tasks_ended_once(rig)
@@ -78,37 +91,80 @@ def _tasks_ended_once(rig: Rig) -> Iterator[str]:
 def _nothing_ran_again(rig: Rig) -> Iterator[str]:
     """The ledger against the log: each claimed try ran at most once, and none was claimed after the completion."""
     starts = Counter((line.execution, line.task, line.attempt) for line in rig.lines() if line.what == "start")
-    ended = {(line.execution, line.task) for line in rig.lines() if line.what == "end"}
     claims = set(rig.sql("SELECT execution_id, task, attempt FROM executions_event WHERE type = 'task.started'"))
     for one, count in starts.items():
         if count > 1:
             yield f"{one} ran {count} times"
         if one not in claims and "[" not in one[1]:
             yield f"{one} ran, and its log does not know of it"
-    tasks = "SELECT execution_id, name, status, attempt, type FROM executions_taskrun"
-    last = {(key, name): (status, attempt, kind) for key, name, status, attempt, kind in rig.sql(tasks)}
-    for (key, task, attempt), _ in starts.items():
-        if last[key, task][0] == "COMPLETED" and attempt > last[key, task][1]:
-            yield f"{key} {task}: completed at attempt {last[key, task][1]}, and attempt {attempt} ran"
-    for (key, task), (status, _, kind) in last.items():
-        if (
-            status == "COMPLETED"
-            and kind == "test.ledger"
-            and "[" not in task
-            and (key, task) not in ended | _parents(last)
-        ):
-            yield f"{key} {task} is COMPLETED, and the ledger does not know its end"
+    rows = rig.sql("SELECT execution_id, name, status, attempt FROM executions_taskrun")
+    last = {(key, name): (status, attempt) for key, name, status, attempt in rows}
+    for key, task, attempt in starts:
+        status, done = last.get((key, task), ("", 0))
+        if not status:
+            yield f"{key} {task} ran, and has no row"
+        if status == "COMPLETED" and attempt > done:
+            yield f"{key} {task}: completed at attempt {done}, and attempt {attempt} ran"
     harmful = Counter((line.execution, line.task) for line in rig.lines() if line.what == "start" and not line.harmless)
     yield from (f"{key} must not run twice, and ran {count} times" for key, count in harmful.items() if count > 1)
 
 
-def _parents(tasks: Iterable[tuple[str, str]]) -> set[tuple[str, str]]:
-    """``for_each`` tasks, which run in their items only."""
-    return {(key, task.partition("[")[0]) for key, task in tasks if "[" in task}
+def _all_was_done(rig: Rig) -> Iterator[str]:
+    """What is COMPLETED was done: each task of the definition has ended, and its log and the ledger know by which try."""
+    told = set(rig.sql("SELECT execution_id, task FROM executions_event WHERE type = 'task.completed'"))
+    rows: dict[str, dict[str, _Row]] = defaultdict(dict)
+    columns = "execution_id, name, status, attempt, CAST(items AS text), reason"
+    for key, *row in rig.sql(f"SELECT {columns} FROM executions_taskrun"):
+        rows[key][row[0]] = _Row(*row)
+        if _Row(*row).ran_to_its_end and "[" not in row[0] and (key, row[0]) not in told:
+            yield f"{key} {row[0]} is COMPLETED, and its log does not say so"
+    definitions = rig.sql(
+        "SELECT e.id, CAST(v.definition AS text) FROM executions_execution e JOIN workflows_workflowversion v"
+        " ON v.id = e.version_id WHERE e.status = 'COMPLETED'"
+    )
+    ended: dict[str, set[tuple[str, int]]] = defaultdict(set)
+    for line in [line for line in rig.lines() if line.what == "end"]:
+        ended[line.execution].add((line.task, line.attempt))
+    for key, definition in definitions:
+        for task in json.loads(definition)["tasks"]:
+            for problem in _of_task(task, rows[key], ended[key]):
+                yield f"{key} is COMPLETED: {problem}"
 
 
-def _wait_for_webhooks(rig: Rig) -> None:
-    """A delivery whose sender died is another's a minute later: as if that minute had passed."""
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """What the row of a task says."""
+
+    name: str
+    status: str
+    attempt: int
+    items: str | None
+    reason: str
+
+    @property
+    def ran_to_its_end(self) -> bool:
+        return self.status == "COMPLETED" and not self.reason.startswith(REUSED)
+
+
+def _of_task(task: dict[str, Any], rows: dict[str, _Row], ended: set[tuple[str, int]]) -> Iterator[str]:
+    """What is wrong with a task of the definition, and with the items of a list; ``ended`` is what the ledger says."""
+    name = task["name"]
+    if (row := rows.get(name)) is None:
+        yield f"its task {name} has no row"
+        return
+    names = [name]
+    if row.ran_to_its_end and row.items is not None:
+        names = [f"{name}[{item}]" for item in range(json.loads(row.items)["total"])]
+    for one in names:
+        found = rows.get(one)
+        if found is None or found.status not in TASK_ENDS:
+            yield f"its {one} has not ended: {found}"
+        elif found.ran_to_its_end and task["type"] == "test.ledger" and (one, found.attempt) not in ended:
+            yield f"the ledger does not know the end of {one} by attempt {found.attempt}"
+
+
+def _wait_for_webhooks(rig: Rig, *, hurry: bool) -> None:
+    """A delivery that failed is tried again after 5 s, then 30 s and more: with ``hurry`` as if they had passed."""
     if rig.sql(f"SELECT count(*) FROM executions_execution WHERE {ALIVE}")[0][0]:
         return  # that is what is wrong, and it is said below
     pending = "status = 'PENDING'"
@@ -119,7 +175,7 @@ def _wait_for_webhooks(rig: Rig) -> None:
     while left := rig.sql(f"SELECT count(*) FROM executions_delivery WHERE {pending}")[0][0]:
         if left < least:
             least, since = left, time.monotonic()
-        else:
+        elif hurry:
             rig.sql(
                 "UPDATE executions_delivery SET next_attempt_at = created_at, wake_at = created_at"
                 f" WHERE {pending} AND id IN ({overdue})"
@@ -153,18 +209,25 @@ def _webhooks_came(rig: Rig) -> Iterator[str]:
     for execution, sequences in order.items():
         if sequences != sorted(sequences):
             yield f"{execution}: its webhooks came in the order {sequences}"
-    yield from _every_end_was_told(rig)
+    yield from _everything_was_told(rig)
 
 
-def _every_end_was_told(rig: Rig) -> Iterator[str]:
-    """Each event of an execution with a webhook has its delivery, the end above all."""
-    told = rig.sql(
-        "SELECT e.execution_id, e.type FROM executions_event e JOIN executions_execution x ON x.id = e.execution_id"
-        " LEFT JOIN executions_delivery d ON d.execution_id = e.execution_id AND d.sequence = e.sequence"
-        " WHERE d.id IS NULL AND e.type LIKE 'execution.%' AND e.type <> 'execution.created'"
-        " AND e.execution_id IN (SELECT execution_id FROM executions_delivery)"
+def _everything_was_told(rig: Rig) -> Iterator[str]:
+    """Each event that the webhook of an execution wants has its delivery, the end above all."""
+    asked = rig.sql(
+        "SELECT e.id, CAST(e.monitoring AS text), CAST(v.definition AS text) FROM executions_execution e"
+        " JOIN workflows_workflowversion v ON v.id = e.version_id"
     )
-    yield from (f"{key}: nobody was told of {kind}" for key, kind in told)
+    wanted: dict[str, set[str]] = {}
+    for key, monitoring, definition in asked:
+        wanted[key] = set((json.loads(monitoring or "null") or {}).get("events", ()))
+        if not wanted[key] and json.loads(definition).get("monitoring"):
+            yield f"{key}: its webhook is forgotten"
+    stored = set(rig.sql("SELECT execution_id, sequence FROM executions_delivery"))
+    for key, sequence, kind in rig.sql("SELECT execution_id, sequence, type FROM executions_event"):
+        of, _, what = kind.partition(".")
+        if ("task" if of == "task" else what) in wanted.get(key, ()) and (key, sequence) not in stored:
+            yield f"{key}: nobody was told of {kind}"
 
 
 def _nothing_is_left(rig: Rig) -> Iterator[str]:

@@ -9,10 +9,11 @@ import signal
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 from uuid import uuid4
 
@@ -33,6 +34,8 @@ LEASE_SECONDS = 6.0
 #: Within so many seconds all must have ended once the fault is over.
 RECOVERY_SECONDS = 60.0
 CLUSTERS = ("worker", "worker2")
+#: Of each cluster, and of each of these.
+PROCESSES, THREADS = 2, 8
 ALIVE = "status IN ('PENDING', 'RUNNING')"
 
 
@@ -43,21 +46,33 @@ def ledger(name: str, **more: Any) -> dict[str, Any]:
 
 
 class Rig(Installation):
-    """The first cluster talks to the database through ``proxy``, the other and the web server directly."""
+    """The first cluster talks to the database through ``proxy``, the other and the web server directly.
 
-    def __init__(self, folder: Path, receiver: WebStub, postgresql: OwnPostgres | None, proxy: TcpProxy | None) -> None:
+    ``more`` is laid over the environment of all.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        receiver: WebStub,
+        postgresql: OwnPostgres | None,
+        proxy: TcpProxy | None,
+        more: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         self.receiver, self.postgresql, self.proxy = receiver, postgresql, proxy
         self.ledger_path = folder / "ledger"
         self.fail_file = folder / "failpoints"
         fault_types.install(folder / "plugin")
         database = postgresql.fresh_database() if postgresql is not None else ""
         environment = {
-            "WORKERS": "2",
-            "WORKER_THREADS": "8",
+            "WORKERS": str(PROCESSES),
+            "WORKER_THREADS": str(THREADS),
             "PYTHONPATH": os.pathsep.join([str(ROOT), str(folder / "plugin")]),
             "DATAFLOW_TEST_LEDGER": str(self.ledger_path),
             "DATAFLOW_FAILPOINTS_FILE": str(self.fail_file),
             "DATAFLOW_TEST_LEASE_SECONDS": str(LEASE_SECONDS),
+            "DATAFLOW_TEST_DELIVERY_LEASE_SECONDS": str(LEASE_SECONDS),
+            **more,
         }
         url = postgresql.url(database) if postgresql is not None else ""
         stack = Stack(folder, url, environment, voice=False)
@@ -67,6 +82,8 @@ class Rig(Installation):
             stack.own_environment["worker"] = {"DATABASE_URL": postgresql.url(database, port=proxy.port)}
         super().__init__(stack)
         self.hook = receiver.page("/hook", "thank you")
+        #: How often a start was not accepted at once.
+        self.refused = 0
 
     # --- executions ---
     def flow(self, *tasks: dict[str, Any], **fields: Any) -> str:
@@ -90,6 +107,7 @@ class Rig(Installation):
                     return Started(workflow, answer.json()["workflow_execution_id"])
                 assert answer.status_code in {500, 502, 503}, answer.text
                 assert answer.status_code == 503, f"not told that it is for a moment only: {answer.text}"
+            self.refused += 1
             assert time.monotonic() < end, f"no start was accepted within {patience:g} s\n{self.stack.log()}"
             time.sleep(0.1)
 
@@ -133,6 +151,21 @@ class Rig(Installation):
     def wait_for_starts(self, executions: Sequence[Started], count: int) -> None:
         wait_until(lambda: len(self.starts(executions)) >= count, timeout=30, what=f"{count} tasks have started")
 
+    def every_thread_works(self, *, timeout: float = 60.0) -> None:
+        """As many tasks at once as there are threads: the fault has cost none of them."""
+        self.wait_for_workers()
+        wanted = len(CLUSTERS) * PROCESSES * THREADS
+        gate = self.ledger_path.with_name("gate")
+        gate.unlink(missing_ok=True)
+        executions = self.begin(self.workflow(ledger("meet", until=str(gate))), wanted)
+        try:
+            together = f"{wanted} tasks run at once"
+            wait_until(lambda: len(self.busy(executions)) >= wanted, timeout=timeout, what=together, every=0.2)
+        finally:
+            gate.touch()
+        self.all_complete(executions)
+        assert len(self.starts(executions)) == wanted, "some had to be tried again"
+
     # --- faults ---
     def arm(self, points: str) -> None:
         """Let the next process that passes one of these fail-points act."""
@@ -172,21 +205,33 @@ class Rig(Installation):
     def stop_at(self, point: str, workflow: str) -> list[Started]:
         """Start executions until a process that passes ``point`` for the second time stands still; all of them.
 
-        On SQLite again, until it is a moment when no other thread of that process is in a transaction (``pause``).
+        Again until it has a try in hand, and on SQLite until no other thread of it is in a transaction (``pause``).
         """
         executions: list[Started] = []
-        with self.meanwhile(lambda: executions.extend(self.begin(workflow, 6)), every=0.5):
-            wait_until(partial(self._stop_at, f"{point}=stop@2"), timeout=60, what=f"{point}, and SQLite is free")
+        with self.meanwhile(lambda: executions.extend(self.begin(workflow, 4)), every=1.0):
+            stop = partial(self._stop_at, f"{point}=stop@2", executions)
+            wait_until(stop, timeout=60, what=f"{point}, with a try in hand")
         return executions
 
-    def _stop_at(self, action: str) -> bool:
+    def paused(self) -> list[int]:
+        """The worker processes that stand still."""
+        return [pid for pid in self.children() if psutil.Process(pid).status() == psutil.STATUS_STOPPED]
+
+    def _stop_at(self, action: str, executions: list[Started]) -> bool:
         self.arm(action)
         self.wait_for_fault()
         time.sleep(0.2)  # as in _pause
-        if self.postgresql is not None or self._is_free():
+        paused = self.paused()
+        if (self.postgresql is not None or self._is_free()) and any(pid in paused for pid in self.busy(executions)):
             return True
-        signal_all(self.children(), signal.SIGCONT)
+        signal_all(paused, signal.SIGCONT)
         return False
+
+    def busy(self, executions: Sequence[Started]) -> list[int]:
+        """The process of each try that runs, by the ledger."""
+        lines = self.lines(executions)
+        ended = {(line.execution, line.task, line.attempt) for line in lines if line.what == "end"}
+        return [line.pid for line in lines if (line.execution, line.task, line.attempt) not in ended]
 
     def _pause(self, pids: Sequence[int], in_hand: int) -> bool:
         signal_all(pids, signal.SIGSTOP)
@@ -209,13 +254,18 @@ class Rig(Installation):
         return True
 
     @contextlib.contextmanager
-    def meanwhile(self, work: Callable[[], object], *, every: float) -> Iterator[None]:
-        """Do ``work`` again and again while the block runs; what it raises fails the test."""
+    def meanwhile(self, work: Callable[[], object], *, every: float, steadily: bool = False) -> Iterator[None]:
+        """Do ``work`` again and again while the block runs; what it raises fails the test.
+
+        It rests for ``every`` seconds each time; ``steadily``: it begins every so many seconds, however long it takes.
+        """
         stop = threading.Event()
 
         def loop() -> None:
-            while not stop.wait(every):
+            due = time.monotonic() + every
+            while not stop.wait(max(0.0, due - time.monotonic())):
                 work()
+                due = (due if steadily else time.monotonic()) + every
 
         with ThreadPoolExecutor(1) as pool:
             looping = pool.submit(loop)
@@ -257,10 +307,10 @@ class Rig(Installation):
 
         return kill_one, killed
 
-    def end_some_sessions(self) -> None:
-        """End about a third of the sessions that PostgreSQL has of this installation."""
+    def end_some_sessions(self) -> int:
+        """End about a third of the sessions that PostgreSQL has of this installation; how many that were."""
         others = "datname = current_database() AND pid <> pg_backend_pid() AND random() < 0.3"
-        self.sql(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {others}")
+        return len(self.sql(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {others}"))
 
     # --- order again ---
     def heal(self) -> None:
@@ -281,7 +331,7 @@ class Rig(Installation):
         wait_until(self._complete, timeout=60, what="every cluster is at work", every=0.2)
 
     def _complete(self) -> bool:
-        wanted = 2 * sum(name.startswith("worker") for name in self.stack.commands)
+        wanted = PROCESSES * sum(name.startswith("worker") for name in self.stack.commands)
         running = [pid for pid in self.children() if psutil.pid_exists(pid) and is_running(psutil.Process(pid))]
         pids = ", ".join(map(str, running)) or "0"
         shown = self.sql(f"SELECT count(*) FROM executions_worker WHERE pid IN ({pids})")[0][0]

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
-
 import pytest
 
 from tests.faults import invariants
+from tests.faults.flows import all_was_done, approve_to_the_end, everything
 from tests.faults.rig import Rig, ledger
 from tests.plugins.stack import wait_until
 from tests.stack_driver import Started
@@ -14,36 +13,10 @@ from tests.stubs.web_stub import Page
 
 pytestmark = [pytest.mark.faults, pytest.mark.slow, pytest.mark.processes, pytest.mark.timeout(240)]
 
-ITEMS = 12
-
-
-def approve_all(rig: Rig, executions: list[Started]) -> int:
-    """Approve whatever waits for it at the moment; how many have not ended."""
-    waiting = rig.sql("SELECT execution_id FROM executions_taskrun WHERE status = 'WAITING' AND name = 'ask'")
-    known = {one.id: one for one in executions}
-    for (key,) in waiting:
-        one = known[key]
-        path = f"/workflows/{one.workflow}/executions/{key}/tasks/ask/approve"
-        answer = rig.stack.request("POST", path, json={})
-        assert answer.status_code in {200, 202}, answer.text
-    return rig.alive(executions)
-
-
-def approve_to_the_end(rig: Rig, executions: list[Started]) -> None:
-    """Approve whatever waits for it until all have ended."""
-    wait_until(lambda: not approve_all(rig, executions), timeout=120, what="all end")
-
 
 @pytest.mark.faults_short
 def test_lists_children_approvals_and_limits_under_kills(rig: Rig) -> None:
-    child = rig.workflow(ledger("first", seconds=0.2), ledger("second", seconds=0.2, depends_on=["first"]))
-    workflow = rig.flow(
-        ledger("list", seconds=0.15, depends_on=[]) | {"for_each": list(range(ITEMS)), "concurrency": 4},
-        {"name": "child", "type": "workflow.run", "inputs": {"workflow_id": child}, "depends_on": []},
-        {"name": "ask", "type": "flow.approval", "inputs": {"title": "Go on?"}, "depends_on": ["list", "child"]},
-        ledger("last", depends_on=["ask"]),
-        concurrency={"limit": 4},
-    )
+    workflow = everything(rig)
     kill_one, killed = rig.kills(5)
     executions: list[Started] = []
     with rig.meanwhile(kill_one, every=1.5):
@@ -51,11 +24,7 @@ def test_lists_children_approvals_and_limits_under_kills(rig: Rig) -> None:
             executions += rig.begin(workflow, 12)
             approve_to_the_end(rig, executions)
     assert len(killed) >= 2
-    rig.all_complete(executions)
-    ran = Counter((line.execution, line.task.partition("[")[0]) for line in rig.lines(executions) if line.what == "end")
-    assert all(ran[one.id, "list"] >= ITEMS and ran[one.id, "last"] >= 1 for one in executions)
-    children = rig.sql(f"SELECT id, status FROM executions_execution WHERE workflow_id = '{child}'")
-    assert Counter(status for _, status in children)["COMPLETED"] >= len(executions)
+    all_was_done(rig, executions)
     invariants.check(rig, executions)
 
 

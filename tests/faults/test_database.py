@@ -5,13 +5,14 @@ from __future__ import annotations
 import itertools
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import requests
 
 from tests.faults import invariants
+from tests.faults.flows import all_was_done, approve_to_the_end, everything
 from tests.faults.rig import CLUSTERS, LEASE_SECONDS, Rig, ledger
 from tests.plugins.own_postgresql import OwnPostgres
 from tests.plugins.stack import wait_until
@@ -40,27 +41,57 @@ def chain(rig: Rig) -> str:
     return rig.flow(*(ledger(name, seconds=0.1) for name in "abc"))
 
 
-@pytest.mark.parametrize(
-    ("times", "count"),
-    [pytest.param(10, 200, id="ten times"), pytest.param(2, 30, id="twice", marks=pytest.mark.faults_short)],
-)
-def test_postgresql_is_stopped_hard_and_started(rig: Rig, server: OwnPostgres, times: int, count: int) -> None:
-    workflow = chain(rig)
-    chance = random.Random(2)
-    kinds = itertools.cycle([False, True])
+def crashing(server: OwnPostgres, *, seed: int) -> Callable[[], None]:
+    """What stops it, now with ``kill -9`` and now with ``-m immediate``, and starts it again within a second or so."""
+    chance, kinds = random.Random(seed), itertools.cycle([False, True])
 
     def crash() -> None:
         server.stop_hard(kill=next(kinds))
         time.sleep(chance.uniform(0, 1))
         server.start()
 
-    executions = rig.begin(workflow, count // 2)
-    for _ in range(times - 1):
-        crash()
-        executions += rig.begin(workflow, count // (2 * times))
-    crash()
-    executions += rig.begin(workflow, count - len(executions))
+    return crash
+
+
+@pytest.mark.parametrize(
+    ("times", "count"),
+    [pytest.param(10, 200, id="ten times"), pytest.param(2, 30, id="twice", marks=pytest.mark.faults_short)],
+)
+def test_postgresql_is_stopped_hard_and_started(rig: Rig, server: OwnPostgres, times: int, count: int) -> None:
+    """While executions are started: what was answered is there, and ends."""
+    workflow, crash = chain(rig), crashing(server, seed=2)
+    executions, refused = rig.begin(workflow, count // 4), rig.refused
+
+    def start_some() -> None:
+        if len(executions) < count:
+            executions.extend(rig.begin(workflow, 4))
+
+    with rig.meanwhile(start_some, every=0.5 * times * 4 / count):
+        for _ in range(times):
+            crash()
+            time.sleep(0.5)
+    assert rig.refused > refused, "nobody asked while it was away"
+    executions += rig.begin(workflow, max(count - len(executions), 4))
     rig.all_complete(executions, timeout=120)
+    invariants.check(rig, executions)
+    rig.every_thread_works()
+
+
+@pytest.mark.parametrize("watched", [True, False], ids=["watched", "unwatched"])
+def test_what_waits_while_postgresql_is_stopped_hard(rig: Rig, server: OwnPostgres, watched: bool) -> None:
+    """Lists, children and approvals go on from where they were; a third lease that is lost would fail a try for good."""
+    workflow, crash, crashes = everything(rig, watched=watched), crashing(server, seed=3), itertools.count()
+    executions: list[Started] = []
+
+    def crash_twice() -> None:
+        if next(crashes) < 2:
+            crash()
+
+    with rig.meanwhile(crash_twice, every=1.5):
+        executions += rig.begin(workflow, 8)
+        approve_to_the_end(rig, executions, database_fails=True)
+    assert next(crashes) >= 2, "it was over too soon"
+    all_was_done(rig, executions)
     invariants.check(rig, executions)
 
 
@@ -105,10 +136,25 @@ def test_a_start_with_wait_that_a_crash_forgot(rig: Rig, server: OwnPostgres) ->
 
 
 def test_connections_are_cut_again_and_again(rig: Rig, proxy: TcpProxy) -> None:
-    workflow = chain(rig)
-    with rig.meanwhile(proxy.cut, every=0.3):
+    workflow, cut = chain(rig), list[int]()
+    with rig.meanwhile(lambda: cut.append(proxy.cut()), every=0.3):
         executions = rig.begin(workflow, 40)
+        while sum(cut) < 40 and len(executions) < 400:  # however fast they are
+            executions += rig.begin(workflow, 4)
         rig.all_complete(executions)
+    assert sum(cut) >= 40, f"{cut} connections were cut: nothing is shown"
+    invariants.check(rig, executions)
+    rig.every_thread_works()
+
+
+@pytest.mark.parametrize("watched", [True, False], ids=["watched", "unwatched"])
+def test_what_waits_while_connections_are_cut(rig: Rig, proxy: TcpProxy, watched: bool) -> None:
+    workflow, cut = everything(rig, watched=watched), list[int]()
+    with rig.meanwhile(lambda: cut.append(proxy.cut()), every=0.3):
+        executions = rig.begin(workflow, 8)
+        approve_to_the_end(rig, executions)
+    assert sum(cut) >= 10, f"{cut} connections were cut: nothing is shown"
+    all_was_done(rig, executions)
     invariants.check(rig, executions)
 
 
@@ -124,6 +170,7 @@ def test_a_cluster_without_its_database(rig: Rig, proxy: TcpProxy, how: str, lea
     executions += rig.begin(workflow, 8)
     rig.all_complete(executions, timeout=90)
     invariants.check(rig, executions)
+    rig.every_thread_works()
 
 
 def test_a_slow_database(rig: Rig, proxy: TcpProxy) -> None:
@@ -136,9 +183,11 @@ def test_a_slow_database(rig: Rig, proxy: TcpProxy) -> None:
 
 def test_sessions_are_ended_at_random(rig: Rig, server: OwnPostgres) -> None:
     workflow = chain(rig)
-    executions = rig.begin(workflow, 20)
-    with rig.meanwhile(rig.end_some_sessions, every=0.2):
+    executions, ended = rig.begin(workflow, 20), list[int]()
+    with rig.meanwhile(lambda: ended.append(rig.end_some_sessions()), every=0.2):
         time.sleep(3)
+    assert sum(ended) >= 10, f"{ended} sessions were ended: nothing is shown"
     executions += rig.begin(workflow, 20)
     rig.all_complete(executions)
     invariants.check(rig, executions)
+    rig.every_thread_works()

@@ -7,6 +7,7 @@ import signal
 import time
 from collections import Counter
 
+import psutil
 import pytest
 
 from tests.faults import invariants
@@ -25,9 +26,8 @@ POINTS = [
     "step.before_write",
     "step.after_write",
     "heartbeat.before",
-    "sweep.before",
-    "delivery.before_post",
-    "delivery.after_post",
+    "renewal.before_commit",
+    "renewal.after_commit",
 ]
 SHORT = {"try.after"}
 
@@ -55,15 +55,53 @@ def statuses(rig: Rig, executions: list[Started]) -> Counter[str]:
 
 @pytest.mark.parametrize("point", short(POINTS, SHORT))
 def test_a_worker_dies_there(rig: Rig, point: str) -> None:
-    # A beat looks at tries that take over a second.
-    workflow = chain(rig, seconds=2.5 if point == "heartbeat.before" else 0.15)
-    rig.arm(f"{point}=kill@3")
+    # A beat looks at tries that take over a second, and renews their leases every two.
+    seconds, at = {
+        "heartbeat.before": (2.5, 3),
+        "renewal.before_commit": (4.0, 1),
+        "renewal.after_commit": (4.0, 1),
+    }.get(point, (0.15, 3))
+    workflow = chain(rig, seconds=seconds)
+    rig.arm(f"{point}=kill@{at}")
     executions = rig.begin(workflow, 8)
     rig.wait_for_fault()
     rig.all_complete(executions)
     # At most what one process had in hand ran again.
     assert len(rig.starts(executions)) <= 8 * 6 + 8
     invariants.check(rig, executions)
+
+
+@pytest.mark.parametrize("point", ["sweep.before", "sweep.before_commit", "sweep.after_commit"])
+def test_a_worker_dies_while_it_takes_over_what_another_one_lost(rig: Rig, point: str) -> None:
+    """Nobody is worse off: the next sweep finds it."""
+    workflow = chain(rig, seconds=2.5)
+    executions = rig.begin(workflow, 4)
+    rig.wait_for_starts(executions, 4)
+    victim = rig.busy(executions)[0]
+    psutil.Process(victim).kill()
+    with rig.meanwhile(lambda: executions.extend(rig.begin(workflow, 2)), every=0.5):
+        rig.arm(f"{point}=kill")
+        rig.wait_for_fault()
+        alive = rig.alive(executions)
+    assert alive, "there was nothing to sweep"
+    rig.all_complete(executions)
+    lost = {(line.execution, line.task) for line in rig.starts(executions) if line.pid == victim}
+    again = {(line.execution, line.task) for line in rig.starts(executions) if line.attempt > 1}
+    assert lost & again, "whoever was killed had nothing in hand"
+    invariants.check(rig, executions)
+
+
+@pytest.mark.parametrize("point", ["delivery.before_post", "delivery.after_post"])
+def test_a_worker_dies_while_it_sends_a_webhook(rig: Rig, point: str) -> None:
+    """Another one sends it when its lease has run out; nobody hurries it."""
+    rig.arm(f"{point}=kill@3")
+    executions = rig.begin(chain(rig), 8)
+    rig.wait_for_fault()
+    rig.all_complete(executions)
+    invariants.check(rig, executions, hurry=False)
+    ids = ", ".join(f"'{one.id}'" for one in executions)
+    again = f"SELECT count(*) FROM executions_delivery WHERE tries > 1 AND execution_id IN ({ids})"
+    assert rig.sql(again)[0][0] >= 1, "whoever died was sending nothing: nothing is shown"
 
 
 @pytest.mark.parametrize("point", short(["try.before", "try.after", "step.before_write"], {"try.after"}))
@@ -186,9 +224,10 @@ def test_sigterm_to_the_whole_process_group(rig: Rig) -> None:
 
 def test_kill_9_of_one_worker_process_after_the_other(rig: Rig) -> None:
     executions = rig.begin(chain(rig), 40)
-    kill_one, _ = rig.kills(1)
+    kill_one, killed = rig.kills(1)
     for _ in range(4):
         time.sleep(0.7)
         kill_one()
+    assert len(killed) == 4
     rig.all_complete(executions)
     invariants.check(rig, executions)

@@ -60,6 +60,41 @@ WRONGS = [
         "completed at attempt 0",
     ),
     (
+        "UPDATE executions_taskrun SET attempt = 2 WHERE execution_id = '{id}' AND name = 'b'",
+        "UPDATE executions_taskrun SET attempt = 1 WHERE execution_id = '{id}' AND name = 'b'",
+        "the ledger does not know the end of b by attempt 2",
+    ),
+    (
+        "UPDATE executions_taskrun SET attempt = 2 WHERE execution_id = '{id}' AND name = 'list[1]'",
+        "UPDATE executions_taskrun SET attempt = 1 WHERE execution_id = '{id}' AND name = 'list[1]'",
+        "the ledger does not know the end of list[1] by attempt 2",
+    ),
+    (
+        "UPDATE executions_taskrun SET name = 'z' WHERE execution_id = '{id}' AND name = 'b'",
+        "UPDATE executions_taskrun SET name = 'b' WHERE execution_id = '{id}' AND name = 'z'",
+        "its task b has no row",
+    ),
+    (
+        "UPDATE executions_taskrun SET name = 'z' WHERE execution_id = '{id}' AND name = 'list[1]'",
+        "UPDATE executions_taskrun SET name = 'list[1]' WHERE execution_id = '{id}' AND name = 'z'",
+        "its list[1] has not ended: None",
+    ),
+    (
+        "UPDATE executions_taskrun SET status = 'PENDING' WHERE execution_id = '{id}' AND name = 'b'",
+        "UPDATE executions_taskrun SET status = 'COMPLETED' WHERE execution_id = '{id}' AND name = 'b'",
+        "its b has not ended",
+    ),
+    (
+        "UPDATE executions_event SET type = 'task.lost' WHERE execution_id = '{id}' AND type = 'task.completed' AND task = 'b'",
+        "UPDATE executions_event SET type = 'task.completed' WHERE execution_id = '{id}' AND type = 'task.lost' AND task = 'b'",
+        "b is COMPLETED, and its log does not say so",
+    ),
+    (
+        "UPDATE executions_event SET type = 'execution.resumed' WHERE execution_id = '{id}' AND sequence = 2",
+        "UPDATE executions_event SET type = 'execution.started' WHERE execution_id = '{id}' AND sequence = 2",
+        "it was resumed after",
+    ),
+    (
         "UPDATE executions_delivery SET status = 'EXHAUSTED' WHERE execution_id = '{id}' AND sequence = {last}",
         "UPDATE executions_delivery SET status = 'DELIVERED' WHERE execution_id = '{id}' AND sequence = {last}",
         "its webhook is EXHAUSTED",
@@ -68,6 +103,21 @@ WRONGS = [
         "UPDATE executions_delivery SET sequence = 99 WHERE execution_id = '{id}' AND sequence = {last}",
         "UPDATE executions_delivery SET sequence = {last} WHERE execution_id = '{id}' AND sequence = 99",
         "nobody was told of execution.completed",
+    ),
+    (
+        "UPDATE executions_delivery SET sequence = 99 WHERE execution_id = '{id}' AND sequence = {last} - 1",
+        "UPDATE executions_delivery SET sequence = {last} - 1 WHERE execution_id = '{id}' AND sequence = 99",
+        "nobody was told of task.completed",
+    ),
+    (  # every one of them
+        "UPDATE executions_delivery SET execution_id = '{other}', sequence = sequence + 1000 WHERE execution_id = '{id}'",
+        "UPDATE executions_delivery SET execution_id = '{id}', sequence = sequence - 1000 WHERE sequence > 1000",
+        "nobody was told of execution.completed",
+    ),
+    (
+        "UPDATE executions_execution SET monitoring = NULL WHERE id = '{id}'",
+        "UPDATE executions_execution SET monitoring = (SELECT monitoring FROM executions_execution WHERE id = '{other}') WHERE id = '{id}'",
+        "its webhook is forgotten",
     ),
     (
         "UPDATE executions_execution SET concurrency_key = 'x', concurrency_limit = 0 WHERE id = '{id}'",
@@ -79,7 +129,7 @@ WRONGS = [
 
 @pytest.fixture
 def ended(rig: Rig) -> Iterator[list[Started]]:
-    executions = rig.begin(rig.flow(ledger("a"), ledger("b", harmless=False)), 2)
+    executions = rig.begin(rig.flow(ledger("a"), ledger("list") | {"for_each": [1, 2]}, ledger("b", harmless=False)), 2)
     rig.all_end(executions)
     invariants.check(rig, executions)
     yield executions
@@ -96,11 +146,11 @@ def test_what_is_wrong_in_the_database(rig: Rig, ended: list[Started]) -> None:
     first = ended[0].id
     last = rig.sql(f"SELECT sequence FROM executions_execution WHERE id = '{first}'")[0][0]
     for wrong, right, said in WRONGS:
-        rig.sql(wrong.format(id=first, last=last))
+        rig.sql(wrong.format(id=first, other=ended[1].id, last=last))
         try:
             assert said in broken(rig, ended)
         finally:
-            rig.sql(right.format(id=first, last=last))
+            rig.sql(right.format(id=first, other=ended[1].id, last=last))
         invariants.check(rig, ended)
 
 
@@ -117,13 +167,28 @@ def test_what_is_wrong_in_the_ledger(rig: Rig, ended: list[Started]) -> None:
     wrongs = {
         f"{whole}{start}\n": ["ran 2 times", "must not run twice"],
         whole + start.replace(" b 1 ", " b 2 ") + "\n": ["attempt 2 ran", "its log does not know of it"],
-        whole.replace(f"{end}\n", ""): ["the ledger does not know its end"],
+        whole.replace(f"{end}\n", ""): ["the ledger does not know the end of b by attempt 1"],
+        whole.replace(f"{end}\n", "").replace(f"{start}\n", ""): ["the ledger does not know the end of b by attempt 1"],
     }
     for text, expected in wrongs.items():
         rig.ledger_path.write_text(text)
         said = broken(rig, ended)
         rig.ledger_path.write_text(whole)
         assert all(words in said for words in expected), said
+
+
+def test_a_thread_that_is_lost(rig: Rig, ended: list[Started]) -> None:
+    gate = rig.ledger_path.with_name("other gate")
+    gate.unlink(missing_ok=True)
+    holding = rig.begin(rig.workflow(ledger("a", until=str(gate))), 1)
+    try:
+        rig.wait_for_starts(holding, 1)
+        with pytest.raises(pytest.fail.Exception, match="32 tasks run at once"):
+            rig.every_thread_works(timeout=4.0)
+    finally:
+        gate.touch()
+    rig.all_complete([*holding, *ended])
+    rig.every_thread_works()
 
 
 def test_what_is_wrong_with_the_webhooks(rig: Rig, ended: list[Started]) -> None:

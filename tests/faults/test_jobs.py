@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
 
 from tests.faults import invariants
 from tests.faults.rig import Rig, ledger
+from tests.stubs.web_stub import WebStub
 
 pytestmark = [pytest.mark.faults, pytest.mark.slow, pytest.mark.processes, pytest.mark.timeout(240)]
 
@@ -47,3 +52,35 @@ def test_every_job_is_delivered_twice(rig: Rig) -> None:
     assert not again, f"{again}\n{rig.stack.log()}"
     assert len(rig.starts(executions)) == 40 * 5
     invariants.check(rig, executions)
+
+
+@pytest.fixture
+def orm_rig(rig: Rig, tmp_path: Path) -> Iterator[Rig]:
+    """A rig whose bells are rows of a table, as with django-q2's own broker; it has the other one's database server."""
+    broker = json.dumps({"broker_class": "django_q.brokers.orm.ORM"})
+    with WebStub() as receiver:
+        other = Rig(tmp_path, receiver, rig.postgresql, None, {"Q_CLUSTER": broker})
+        try:
+            other.stack.start()
+            other.wait_for_workers()
+            yield other
+            other.heal()
+            invariants.check_stopped(other)
+        finally:
+            other.stack.stop()
+
+
+def test_every_row_of_the_queue_is_deleted(orm_rig: Rig) -> None:
+    """Nobody hears of anything, whichever broker there is: whoever looks finds what is due, by and by."""
+    workflow, deleted = graph(orm_rig), list[int]()
+
+    def delete() -> None:
+        deleted.append(len(orm_rig.sql("DELETE FROM django_q_ormq RETURNING id")))
+
+    with orm_rig.meanwhile(delete, every=0.05):
+        executions = orm_rig.begin(workflow, 40)
+        while sum(deleted) < 20 and len(executions) < 400:  # however fast they are heard
+            executions += orm_rig.begin(workflow, 8)
+        orm_rig.all_complete(executions, timeout=90)
+    assert sum(deleted) >= 20, f"{deleted} rows were deleted: nothing is shown"
+    invariants.check(orm_rig, executions)

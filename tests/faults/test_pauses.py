@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import time
 from typing import Any
@@ -16,6 +17,12 @@ from tests.stack_driver import Started
 
 pytestmark = [pytest.mark.faults, pytest.mark.slow, pytest.mark.processes, pytest.mark.timeout(240)]
 
+#: A try that is over before its lease is, so that who stood still meanwhile ends it as soon as it goes on; and so long that
+#: the second one runs on for a good while then.
+LONG_SECONDS = LEASE_SECONDS - 1.0
+#: A second try that began less than this ago.
+FRESH_SECONDS = 2.5
+
 
 def picture(rig: Rig, executions: list[Started]) -> list[tuple[Any, ...]]:
     """All that a late write could change."""
@@ -28,9 +35,70 @@ def picture(rig: Rig, executions: list[Started]) -> list[tuple[Any, ...]]:
     return [*rows, *tasks]
 
 
+def fresh_second_tries(rig: Rig, paused: list[int]) -> set[str]:
+    """The executions of whose ``a`` a paused process is at the first try, while the second one has just begun elsewhere."""
+    lines = [line for line in rig.lines() if line.task == "a"]
+    ended = {(line.execution, line.attempt) for line in lines if line.what == "end"}
+    at_it = [line for line in lines if (line.execution, line.attempt) not in ended]
+    now = time.clock_gettime(time.CLOCK_REALTIME)
+    fresh = [line for line in at_it if line.attempt == 2 and line.pid not in paused and line.time > now - FRESH_SECONDS]
+    over = [line for line in at_it if line.attempt == 1 and line.pid in paused and line.time < now - LONG_SECONDS]
+    return {line.execution for line in fresh} & {line.execution for line in over}
+
+
+def all_end_as_they_ran(rig: Rig, executions: list[Started]) -> None:
+    """Wait until all have ended; at each moment what is COMPLETED is what the ledger says has ended, by its attempt."""
+    ids = ", ".join(f"'{one.id}'" for one in executions)
+    done = f"SELECT execution_id, name, attempt FROM executions_taskrun WHERE status = 'COMPLETED' AND execution_id IN ({ids})"
+
+    def ended() -> bool:
+        alive = rig.alive(executions)
+        completed = rig.sql(done)  # before the ledger: what is there has been noted
+        known = {(line.execution, line.task, line.attempt) for line in rig.lines() if line.what == "end"}
+        wrong = [one for one in completed if one not in known]
+        assert not wrong, f"COMPLETED, and that attempt has not ended: {wrong[:5]}"
+        return not alive
+
+    wait_until(ended, timeout=90, what="all end", every=0.1)
+
+
+def let_go_on_and_look(rig: Rig, paused: list[int], executions: list[Started]) -> None:
+    """SIGCONT while second tries of what they had in hand run elsewhere: their own ends come too late, and count nothing."""
+    began = time.clock_gettime(time.CLOCK_REALTIME)
+    signal_all(paused, signal.SIGCONT)
+    all_end_as_they_ran(rig, executions)
+    lines = [line for line in rig.lines(executions) if line.task == "a"]
+    ended = {(line.execution, line.attempt): line.time for line in lines if line.what == "end"}
+    second = {line.execution: line.time for line in lines if (line.attempt, line.what) == (2, "start")}
+    late = [
+        line.execution
+        for line in lines
+        if (line.attempt, line.what) == (1, "end") and line.pid in paused and line.time > began
+        and second.get(line.execution, math.inf) < line.time < ended.get((line.execution, 2), 0.0)
+    ]  # fmt: skip
+    assert late, "no end of a first try came while the second one ran: nothing is shown"
+    rig.all_complete(executions)
+    invariants.check(rig, executions)
+    rig.every_thread_works()
+
+
 @pytest.mark.faults_short
-def test_a_cluster_stands_still_past_its_leases_and_goes_on(rig: Rig) -> None:
-    """What it ran is taken over; what it writes later changes nothing."""
+def test_a_cluster_goes_on_while_others_run_what_it_had(rig: Rig) -> None:
+    """What it ran is taken over; the ends that it tells of then are nobody's, and the others' tries count."""
+    workflow, executions = rig.flow(ledger("a", seconds=LONG_SECONDS), ledger("b", seconds=0.1)), []
+    cluster = rig.children("worker")
+    with rig.meanwhile(lambda: executions.extend(rig.begin(workflow, 6)), every=0.3):
+        rig.pause(cluster, in_hand=4)
+    try:
+        wait_until(lambda: len(fresh_second_tries(rig, cluster)) >= 2, timeout=60, what="second tries run elsewhere")
+    except BaseException:
+        signal_all(cluster, signal.SIGCONT)
+        raise
+    let_go_on_and_look(rig, cluster, executions)
+
+
+def test_a_cluster_goes_on_when_all_has_ended(rig: Rig) -> None:
+    """What it writes then changes nothing."""
     workflow, executions = rig.flow(ledger("a", seconds=3), ledger("b", seconds=0.1)), []
     cluster = rig.children("worker")
     with rig.meanwhile(lambda: executions.extend(rig.begin(workflow, 6)), every=0.3):
@@ -47,19 +115,17 @@ def test_a_cluster_stands_still_past_its_leases_and_goes_on(rig: Rig) -> None:
 
 
 @pytest.mark.parametrize("point", ["try.before", "try.after", "step.before_write", "heartbeat.before"])
-def test_a_process_stands_still_there_past_its_leases(rig: Rig, point: str) -> None:
+def test_a_process_stands_still_there_and_goes_on_while_others_run_what_it_had(rig: Rig, point: str) -> None:
     if rig.postgresql is None and point == "step.before_write":
         pytest.skip("SQLite has one writer: who stands still in its transaction holds up everybody until it goes on")
-    seconds = 6.0 if point == "heartbeat.before" else 0.3  # a beat a second looks at tries that are older than one
-    executions = rig.stop_at(point, rig.flow(ledger("a", seconds=seconds), ledger("b", seconds=0.1)))
+    executions = rig.stop_at(point, rig.flow(ledger("a", seconds=LONG_SECONDS), ledger("b", seconds=0.1)))
     try:
-        rig.all_end(executions, timeout=90)
-        before = picture(rig, executions)
-    finally:
+        paused = rig.paused()
+        wait_until(lambda: fresh_second_tries(rig, paused), timeout=60, what="a second try runs elsewhere")
+    except BaseException:
         signal_all(rig.children(), signal.SIGCONT)
-    time.sleep(LEASE_SECONDS / 2)  # time for what it has to say
-    assert picture(rig, executions) == before
-    invariants.check(rig, executions)
+        raise
+    let_go_on_and_look(rig, paused, executions)
 
 
 def test_processes_that_stand_still_for_ever_are_replaced(rig: Rig) -> None:

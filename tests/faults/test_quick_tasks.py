@@ -24,9 +24,15 @@ def sequence(rig: Rig, *, watched: bool = False) -> str:
     return rig.workflow(*tasks, outputs=outputs, **fields)
 
 
-def begin(rig: Rig, count: int) -> list[Started]:
-    """So many that nobody watches, and some that a webhook does."""
-    return [*rig.begin(sequence(rig), count), *rig.begin(sequence(rig, watched=True), count // 10)]
+def sequences(rig: Rig) -> tuple[str, str]:
+    """One that nobody watches, and one that a webhook does."""
+    return sequence(rig), sequence(rig, watched=True)
+
+
+def begin(rig: Rig, count: int, flows: tuple[str, str] | None = None) -> list[Started]:
+    """So many that nobody watches, and some that a webhook does; ``flows`` were made while the database was there."""
+    quiet, watched = flows or sequences(rig)
+    return [*rig.begin(quiet, count), *rig.begin(watched, count // 10)]
 
 
 def check(rig: Rig, executions: list[Started]) -> None:
@@ -50,9 +56,12 @@ def test_a_worker_dies_there(rig: Rig, point: str) -> None:
 
 
 def test_worker_processes_are_killed_at_random(rig: Rig) -> None:
-    kill_one, _ = rig.kills(4)
+    kill_one, killed = rig.kills(4)
     with rig.meanwhile(kill_one, every=0.5):
         executions = begin(rig, 300)
+        while len(killed) < 4 and len(executions) < 3000:  # however fast they are
+            executions += begin(rig, 50)
+    assert len(killed) >= 4
     check(rig, executions)
 
 
@@ -62,13 +71,17 @@ def test_the_database_goes_away_again_and_again(rig: Rig) -> None:
     server, proxy = rig.postgresql, rig.proxy
     if server is None or proxy is None:
         pytest.skip("SQLite has no server")
-    with rig.meanwhile(rig.end_some_sessions, every=0.1):
-        executions = begin(rig, 100)
-    with rig.meanwhile(proxy.cut, every=0.1):
-        executions += begin(rig, 100)
+    flows, ended = sequences(rig), list[int]()
+    with rig.meanwhile(lambda: ended.append(rig.end_some_sessions()), every=0.1):
+        executions = begin(rig, 100, flows)
+    cut: list[int] = []
+    with rig.meanwhile(lambda: cut.append(proxy.cut()), every=0.1):
+        executions += begin(rig, 100, flows)
+    assert min(sum(ended), sum(cut)) >= 5, f"{ended} sessions were ended and {cut} connections cut: nothing is shown"
     for kill in (False, True):
-        executions += begin(rig, 30)
+        executions += begin(rig, 30, flows)
         server.stop_hard(kill=kill)
         time.sleep(0.3)
         server.start()
     check(rig, executions)
+    rig.every_thread_works()

@@ -79,6 +79,7 @@ class Ledger(TaskType):
     inputs = (
         Field(name="text", type="text", default="done", description="What it gives"),
         Field(name="seconds", type="number", default=0, description="How long it takes"),
+        Field(name="until", type="text", default="", description="A path: it goes on until a file is there"),
         Field(name="fail_times", type="number", default=0, description="How many tries fail first"),
         Field(name="harmless", type="boolean", default=True, description="Whether running it twice is harmless"),
     )
@@ -90,9 +91,9 @@ class Ledger(TaskType):
     def run(self, context: TaskContext, **inputs: JsonValue) -> Mapping[str, JsonValue]:
         note(context, "start", harmless=inputs["harmless"])
         end = time.monotonic() + inputs["seconds"]
-        while time.monotonic() < end:
+        while (left := end - time.monotonic()) > 0 or (inputs["until"] and not Path(inputs["until"]).exists()):
             context.cancellation.check()
-            time.sleep(min(0.05, max(0.0, end - time.monotonic())))
+            time.sleep(min(0.05, left) if left > 0 else 0.05)
         if inputs["fail_times"] and self._starts(context) <= inputs["fail_times"]:
             raise TaskError("communication", "As told.", retryable=True)
         note(context, "end", harmless=inputs["harmless"])

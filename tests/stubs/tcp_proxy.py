@@ -41,12 +41,13 @@ class TcpProxy:
         self._flows.set()
         self.cut()
 
-    def cut(self) -> None:
-        """Reset every connection; new ones are welcome."""
+    def cut(self) -> int:
+        """Reset every connection; new ones are welcome. How many that were."""
         with self._lock:
             pairs, self._pairs = self._pairs, set()
         for pair in pairs:
             _close(pair)
+        return len(pairs)
 
     @contextlib.contextmanager
     def cut_off(self) -> Iterator[None]:
