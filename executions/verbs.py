@@ -74,8 +74,8 @@ def resume_execution(*, execution: Execution, openai_key: str | None = None, use
     except transactions.NotResumable as refused:
         if refused.parent:
             detail = (
-                f"Execution {execution.pk} belongs to {refused.parent}, which waits for it no more. Resume that one: "
-                "it starts this part anew."
+                f"Execution {execution.pk} belongs to {refused.parent}, which waits for it no more and "
+                "starts this part anew; where that has ended, resume it."
             )
             raise conflict(detail, code="parent_ended") from refused
         _refuse_resume(execution, refused.status)
