@@ -56,12 +56,8 @@ def statuses(rig: Rig, executions: list[Started]) -> Counter[str]:
 @pytest.mark.parametrize("point", short(POINTS, SHORT))
 def test_a_worker_dies_there(rig: Rig, point: str) -> None:
     # A beat looks at tries that take over a second, and renews their leases every two.
-    seconds, at = {
-        "heartbeat.before": (2.5, 3),
-        "renewal.before_commit": (4.0, 1),
-        "renewal.after_commit": (4.0, 1),
-    }.get(point, (0.15, 3))
-    workflow = chain(rig, seconds=seconds)
+    is_beat = point.startswith(("heartbeat", "renewal"))
+    workflow, at = chain(rig, seconds=2.5 if is_beat else 0.15), 1 if point.startswith("renewal") else 3
     rig.arm(f"{point}=kill@{at}")
     executions = rig.begin(workflow, 8)
     rig.wait_for_fault()
@@ -74,7 +70,7 @@ def test_a_worker_dies_there(rig: Rig, point: str) -> None:
 @pytest.mark.parametrize("point", ["sweep.before", "sweep.before_commit", "sweep.after_commit"])
 def test_a_worker_dies_while_it_takes_over_what_another_one_lost(rig: Rig, point: str) -> None:
     """Nobody is worse off: the next sweep finds it."""
-    workflow = chain(rig, seconds=2.5)
+    workflow = chain(rig, seconds=1.0)
     executions = rig.begin(workflow, 4)
     rig.wait_for_starts(executions, 4)
     victim = rig.busy(executions)[0]
