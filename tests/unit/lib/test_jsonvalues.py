@@ -120,10 +120,10 @@ def test_an_integer_stays_an_integer() -> None:
     ],
 )
 def test_time_is_linear(data: bytes) -> None:
-    started = time.perf_counter()
+    started = time.thread_time()  # of this thread alone: others on the machine are none of its work
     with contextlib.suppress(JsonError):
         parse_json(data)
-    assert time.perf_counter() - started < 10, "quadratic time would be hours"
+    assert time.thread_time() - started < 10, "quadratic time would be hours"
 
 
 def test_clean_keeps_json() -> None:
