@@ -5,16 +5,17 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django.db import connection, transaction
 
+from dataflow.lib.fair_lock import FairLock
 from executions.prepared import rows_of_prepared
 
-_one_writer = threading.RLock()
+_one_writer = FairLock()
 #: Of each thread: what ends the saves that it has under way (``store.Saves``).
 _under_way = threading.local()
 #: Goes on while the process is stopped, and where the system has it, while the machine sleeps.
@@ -22,15 +23,21 @@ _STEADY = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
 @contextmanager
-def writing() -> Iterator[None]:
-    """A transaction. SQLite has one writer: threads of a process queue here instead of in its busy handler."""
+def writing(*, ahead: bool = False) -> Iterator[None]:
+    """A transaction, in turn; ``ahead`` is that of ``turn``."""
     finish_under_way()
-    if connection.vendor == "sqlite":
-        with _one_writer, transaction.atomic():
-            yield
-    else:
-        with transaction.atomic():
-            yield
+    with turn(ahead=ahead), transaction.atomic():
+        yield
+
+
+def turn(*, ahead: bool = False) -> AbstractContextManager[None]:
+    """SQLite has one writer: threads of a process queue here instead of in its busy handler.
+
+    ``ahead`` of those who queue is for what is short and late if it waits, such as a heartbeat.
+    """
+    if connection.vendor != "sqlite":
+        return nullcontext()
+    return _one_writer.ahead() if ahead else _one_writer
 
 
 def database_now() -> datetime:

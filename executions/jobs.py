@@ -78,4 +78,4 @@ def _carrier_of_this_process() -> Carrier:
     """The carrier of a process that django-q2 runs by itself: one job at a time, with a heartbeat of its own."""
     node = Node(threads=1)
     node.start()
-    return Carrier(node.id, run=node.run, fetch=node.fetches.fetch)
+    return Carrier(node.id, run=node.run, holding=node.holding, fetch=node.fetches.fetch)

@@ -65,7 +65,7 @@ def task(execution: Execution, name: str) -> TaskRun:
 def carry(execution: Execution, taken: store.Loaded | None = None) -> None:
     """Take an execution as far as it can go, as a worker process of one thread does."""
     node = Node(threads=1)
-    Carrier(node.id, run=node.run).carry(execution.pk, taken)
+    Carrier(node.id, run=node.run, holding=node.holding).carry(execution.pk, taken)
 
 
 def is_due(execution: Execution) -> bool:

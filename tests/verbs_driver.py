@@ -68,7 +68,7 @@ def ask(claimed: Claim, *, form: Any = None, on_reject: str = "fail") -> None:
 def work() -> list[str]:
     """Take what is due and carry it on as a worker does, until nothing is due; the ids as they were taken."""
     node = Node(threads=1)
-    carrier = Carrier(node.id, run=node.run)
+    carrier = Carrier(node.id, run=node.run, holding=node.holding)
     taken = []
     while found := store.take(1):
         for loaded in found:

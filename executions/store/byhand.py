@@ -136,9 +136,9 @@ def each(execution_ids: Iterable[str], act: Callable[[str], object]) -> int:
 
 def renew_leases(worker: str, task_runs: Collection[int], *, seconds: float) -> None:
     """Extend the leases of the tries that ``worker`` still owns."""
-    until = database_now() + timedelta(seconds=seconds)
     owned = TaskRun.objects.filter(pk__in=task_runs, worker=worker, status=TaskStatus.RUNNING)
-    with writing():
+    with writing(ahead=True):
+        until = database_now() + timedelta(seconds=seconds)  # not before its turn came: that takes time where all write
         # In one order, and past what a step has locked: two that wait for each other would both lose time.
         mine = list(owned.select_for_update(skip_locked=True).order_by("pk").values_list("pk", flat=True))
         TaskRun.objects.filter(pk__in=mine).update(lease_until=until)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -59,10 +60,11 @@ class _Handle:
 
 
 class Carrier:
-    """One for a process. ``run`` runs a try; ``slots`` gives threads: how many of those wanted are free.
+    """One for a process. ``run`` runs a try, within ``holding`` until it is settled.
 
-    ``spawn`` runs work in a thread that ``slots`` gave, and ``give_back`` returns those that were not needed.
-    ``fetch`` stores the files by URL of an execution that begins: ``Fetches.fetch``.
+    ``slots`` gives threads: how many of those wanted are free. ``spawn`` runs work in a thread that ``slots`` gave, and
+    ``give_back`` returns those that were not needed. ``fetch`` stores the files by URL of an execution that begins:
+    ``Fetches.fetch``.
     """
 
     def __init__(
@@ -70,13 +72,14 @@ class Carrier:
         worker: str,
         *,
         run: Callable[[Claim], Outcome],
+        holding: Callable[[Claim], AbstractContextManager[None]] = lambda _claim: nullcontext(),
         slots: Callable[[int], int] = lambda _wanted: 0,
         give_back: Callable[[int], None] = lambda _number: None,
         spawn: Callable[[Callable[[], None]], None] = lambda work: work(),
         fetch: Callable[[str, Mapping[str, str]], bool] | None = None,
     ) -> None:
         self._worker = worker
-        self._run = run
+        self._run, self._holding = run, holding
         self._slots, self._give_back, self._spawn = slots, give_back, spawn
         self._fetch = fetch or Fetches().fetch
         self._handles: dict[str, _Handle] = {}
@@ -108,12 +111,13 @@ class Carrier:
     def _go_on(self, handle: _Handle, claim: Claim | None) -> None:
         while claim is not None:
             failpoint("try.before")
-            try:
-                outcome = self._run(claim)
-            finally:
-                self._caution.leave(claim)
-            failpoint("try.after")
-            claim = self._step(handle, _Ticket(ended=store.EndOfTry(claim=claim, outcome=outcome)))
+            with self._holding(claim):
+                try:
+                    outcome = self._run(claim)
+                finally:
+                    self._caution.leave(claim)
+                failpoint("try.after")
+                claim = self._step(handle, _Ticket(ended=store.EndOfTry(claim=claim, outcome=outcome)))
 
     def _start_another(self, handle: _Handle, claim: Claim) -> None:
         with self._lock:

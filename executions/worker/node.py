@@ -57,6 +57,20 @@ class Running:
         return time.monotonic() < self.started + self.claim.timeout + OVERRUN_SECONDS
 
 
+@dataclass(eq=False, slots=True)
+class _Held:
+    """A try whose lease is this process's to keep, until what it gave is written. Seconds of the steady clock."""
+
+    deadline: float
+    since: float = field(default_factory=time.monotonic)
+    #: Its claim may have waited for its turn to be written, and have used up its lease by that.
+    is_renewed: bool = False
+
+
+def _key(claim: Claim) -> tuple[str, str, int]:
+    return claim.execution_id, claim.task, claim.attempt
+
+
 def _stopped() -> TaskError:
     return TaskError("worker_lost", "The worker is being stopped.")
 
@@ -70,6 +84,7 @@ class Node:
         self.stopping = False
         self._releasing = False
         self._running: dict[tuple[str, str, int], Running] = {}
+        self._held: dict[tuple[str, str, int], _Held] = {}
         self._lock = threading.Lock()
         self._stopped = threading.Event()
         self.fetches = Fetches()
@@ -124,8 +139,20 @@ class Node:
         return outcome
 
     @contextmanager
+    def holding(self, claim: Claim) -> Iterator[None]:
+        """Renew the lease of a try until the block is left: one that has ended may wait for its turn to be written."""
+        key = _key(claim)
+        with self._lock:
+            self._held[key] = _Held(time.monotonic() + claim.timeout)
+        try:
+            yield
+        finally:
+            with self._lock:
+                del self._held[key]
+
+    @contextmanager
     def _registered(self, running: Running) -> Iterator[None]:
-        key = (running.claim.execution_id, running.claim.task, running.claim.attempt)
+        key = _key(running.claim)
         with self._lock:
             self._running[key] = running
         try:
@@ -138,10 +165,16 @@ class Node:
         with self._lock:
             return list(self._running.values())
 
+    def _lasting(self) -> dict[tuple[str, str, int], _Held]:
+        """The tries that are held for a while."""
+        now = time.monotonic()
+        with self._lock:
+            return {key: held for key, held in self._held.items() if now - held.since > LOOK_SECONDS / 2}
+
     def _beat(self) -> None:
         last = time.monotonic()
         while not self._stopped.wait(LOOK_SECONDS):
-            due = time.monotonic() - last >= BEAT_SECONDS
+            due = time.monotonic() - last > BEAT_SECONDS - LOOK_SECONDS / 2
             try:
                 self._look(renew=due)
                 self.fetches.look(renew=due)
@@ -155,23 +188,29 @@ class Node:
 
     def _look(self, *, renew: bool) -> None:
         """Stop tries that are not this worker's any more, renew the leases of the others, show progress."""
+        held, now = self._lasting(), time.monotonic()
         running = [one for one in self._snapshot() if one.age() > LOOK_SECONDS / 2]
-        if not running:
+        # Those that have ended, but past their deadline: there a renewal tells of an overrun.
+        wanted = {key for key, one in held.items() if now < one.deadline} - {_key(one.claim) for one in running}
+        if not running and not wanted:
             return
         failpoint("heartbeat.before")
         mine = TaskRun.objects.filter(worker=self.id, status=TaskStatus.RUNNING)
         owned = {row[1:]: row[0] for row in mine.values_list("pk", "execution_id", "name", "attempt")}
-        renewed: list[int] = []
         for one in running:
-            key = (one.claim.execution_id, one.claim.task, one.claim.attempt)
+            key = _key(one.claim)
             if key not in owned:
                 one.context.cancellation.stop(TaskError("cancelled", "The execution does not want this try any more."))
                 continue
             if one.renewable():
-                renewed.append(owned[key])
+                wanted.add(key)
             self._show_progress(one)
-        if renew and renewed:
-            store.renew_leases(self.id, renewed, seconds=LEASE_SECONDS)
+        renewed = [key for key in wanted if key in owned and (renew or (key in held and not held[key].is_renewed))]
+        if renewed:
+            store.renew_leases(self.id, [owned[key] for key in renewed], seconds=LEASE_SECONDS)
+        for key in renewed:
+            if key in held:
+                held[key].is_renewed = True
 
     def _show_progress(self, running: Running) -> None:
         now = (running.context.fraction, running.context.message)
@@ -187,7 +226,9 @@ class Node:
             for one in running[:MAX_SHOWN]
         ]
         mine = Worker.objects.filter(pk=self.id)
-        if not mine.update(heartbeat_at=DatabaseNow(), busy=len(running), doing=doing):
+        with database.turn(ahead=True):
+            is_known = mine.update(heartbeat_at=DatabaseNow(), busy=len(running), doing=doing)
+        if not is_known:
             now = database.database_now()
             host = socket.gethostname()[:255]
             Worker.objects.create(

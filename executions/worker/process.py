@@ -63,6 +63,7 @@ class WorkerProcess:
         self._carrier = Carrier(
             self._node.id,
             run=self._node.run,
+            holding=self._node.holding,
             slots=self._more_slots,
             give_back=self._give_back,
             spawn=self._spawn,

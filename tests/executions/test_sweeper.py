@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import ExitStack
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
 from executions import database, deliveries, queue, store, sweeper
 from executions.engine.outcomes import LEASE_SECONDS
-from executions.models import Delivery, Execution, IdempotencyKey, Worker
+from executions.models import Delivery, Execution, IdempotencyKey, TaskRun, Worker
 from executions.worker import node
 from executions.worker.context import context_for
 from tests.executions_driver import (
@@ -162,6 +164,33 @@ def test_a_worker_tells_how_many_tries_it_has_and_names_the_first(monkeypatch: p
     shown.refresh_from_db()
     assert (shown.busy, shown.doing) == (0, [])
     worker.stop()
+
+
+@pytest.mark.parametrize(("timeout", "kept"), [(60, True), (0, False)], ids=["in time", "past its deadline"])
+def test_a_try_that_has_ended_is_held_until_it_is_written(timeout: int, *, kept: bool) -> None:
+    """It may wait for its turn for longer than its lease; past its deadline a renewal would tell of an overrun."""
+    execution = started(echo("a"))
+    worker = node.Node(threads=1)
+    ended = replace(claim(execution, worker.id), timeout=timeout)
+    run = execution.task_runs.get()
+    with worker.holding(ended):
+        worker._look(renew=False)  # it has only just begun
+        age_leases(execution)
+        time.sleep(node.LOOK_SECONDS / 2)
+        worker._look(renew=False)
+        lease = run.lease_until
+        run.refresh_from_db()
+        assert lease is not None
+        assert run.lease_until is not None
+        assert (run.lease_until >= lease) is kept
+        age_leases(execution)
+        worker._look(renew=False)  # once at first, then with every beat
+        assert not kept or run.lease_until > TaskRun.objects.get().lease_until
+        worker._look(renew=True)
+        assert not kept or run.lease_until <= TaskRun.objects.get().lease_until
+    age_leases(execution)
+    worker._look(renew=True)
+    assert sweeper.sweep() == 1
 
 
 def test_the_heartbeat_outlives_a_progress_that_no_database_takes() -> None:

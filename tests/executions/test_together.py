@@ -644,7 +644,7 @@ def test_large_outputs_are_stored_by_a_thread(where: str, monkeypatch: pytest.Mo
     assert together.join(taken) is None
     (leaving,) = finish(together)
     assert stored == []
-    Carrier(node.id, run=node.run).carry(leaving.id, leaving.taken)
+    Carrier(node.id, run=node.run, holding=node.holding).carry(leaving.id, leaving.taken)
     assert stored == (["text", "both"] if where == "a task's" else ["both"])
     assert ended(execution)[0] == "COMPLETED"
     assert event_types(execution).count("task.completed a") == 1

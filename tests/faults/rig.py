@@ -247,7 +247,9 @@ class Rig(Installation):
             old = "state LIKE 'idle in transaction%' AND xact_start < clock_timestamp() - interval '0.15 s'"
             return not self.sql(f"SELECT count(*) FROM pg_stat_activity WHERE {old}")[0][0]
         try:
-            with contextlib.closing(sqlite3.connect(self.stack.folder / "data" / "db.sqlite3", timeout=1)) as database:
+            with contextlib.closing(
+                sqlite3.connect(self.stack.folder / "data" / "db.sqlite3", timeout=0.3)
+            ) as database:
                 database.execute("BEGIN IMMEDIATE")
         except sqlite3.OperationalError:
             return False
@@ -294,16 +296,24 @@ class Rig(Installation):
     def kills(self, seed: int) -> tuple[Callable[[], None], list[int]]:
         """What kills one worker process, and whom it killed.
 
-        Whoever has a try in hand that two workers died with is spared: a third death is ``worker_lost`` by contract.
+        Whoever has a try in hand that two workers died with is spared: a third death is ``worker_lost`` by contract. It
+        stands still while that is looked up, so that it cannot take such a one meanwhile.
         """
         chance, killed = random.Random(seed), []
 
         def kill_one() -> None:
-            spared = set(self._holders("t.lost >= 2"))
-            victim = chance.choice([pid for pid in self.children() if pid not in spared] or [0])
-            with contextlib.suppress(psutil.NoSuchProcess):
-                psutil.Process(victim).kill()
-                killed.append(victim)
+            children = self.children()
+            chance.shuffle(children)
+            for pid in children:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    victim = psutil.Process(pid)
+                    victim.suspend()
+                    if pid in self._holders("t.lost >= 2"):
+                        victim.resume()
+                        continue
+                    victim.kill()
+                    killed.append(pid)
+                    return
 
         return kill_one, killed
 
