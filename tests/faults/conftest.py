@@ -15,6 +15,8 @@ from tests.stubs.tcp_proxy import TcpProxy
 from tests.stubs.web_stub import WebStub
 
 _FAILED = pytest.StashKey[bool]()
+#: The invariants look at every execution that a rig has had: with more than that it is cheaper to make another.
+_ENOUGH = 1500
 
 
 class _Holder:
@@ -26,6 +28,8 @@ class _Holder:
         self._parts = contextlib.ExitStack()
 
     def get(self) -> Rig:
+        if self.rig is not None and self.rig.sql("SELECT count(*) FROM executions_execution")[0][0] > _ENOUGH:
+            self.end()
         if self.rig is None:
             receiver = self._parts.enter_context(WebStub())
             proxy = self._parts.enter_context(TcpProxy(self._postgresql.port)) if self._postgresql else None
@@ -34,6 +38,15 @@ class _Holder:
             self.rig.stack.start()
         self.rig.heal()
         return self.rig
+
+    def end(self) -> None:
+        """Stop it, and see that nothing stays of it."""
+        try:
+            if self.rig is not None:
+                self.rig.heal()
+                invariants.check_stopped(self.rig)
+        finally:
+            self.drop()
 
     def drop(self) -> None:
         self._parts.close()
@@ -54,12 +67,7 @@ def _postgresql() -> Iterator[OwnPostgres | None]:
 def _holder(tmp_path_factory: pytest.TempPathFactory, _postgresql: OwnPostgres | None) -> Iterator[_Holder]:
     holder = _Holder(tmp_path_factory, _postgresql)
     yield holder
-    try:
-        if holder.rig is not None:
-            holder.rig.heal()
-            invariants.check_stopped(holder.rig)
-    finally:
-        holder.drop()
+    holder.end()
 
 
 @pytest.fixture
