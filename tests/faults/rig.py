@@ -247,15 +247,23 @@ class Rig(Installation):
         signal_all(pids, signal.SIGCONT)
         return False
 
+    def _transactions(self) -> set[tuple[Any, ...]]:
+        """Those of PostgreSQL in which nothing happens at the moment."""
+        return set(self.sql("SELECT pid, xact_start FROM pg_stat_activity WHERE state LIKE 'idle in transaction%'"))
+
     def _is_free(self) -> bool:
         if self.postgresql is not None:
             # Who is not paused begins new ones all the time, and ends them.
-            old = "state LIKE 'idle in transaction%' AND xact_start < clock_timestamp() - interval '0.15 s'"
-            return not self.sql(f"SELECT count(*) FROM pg_stat_activity WHERE {old}")[0][0]
+            stay = self._transactions()
+            for _ in range(8):
+                if not stay:
+                    return True
+                time.sleep(0.1)
+                stay &= self._transactions()
+            return False
         try:
-            with contextlib.closing(
-                sqlite3.connect(self.stack.folder / "data" / "db.sqlite3", timeout=0.3)
-            ) as database:
+            path = self.stack.folder / "data" / "db.sqlite3"
+            with contextlib.closing(sqlite3.connect(path, timeout=0.3)) as database:
                 database.execute("BEGIN IMMEDIATE")
         except sqlite3.OperationalError:
             return False
