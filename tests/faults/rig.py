@@ -62,6 +62,7 @@ class Rig(Installation):
     ) -> None:
         self.receiver, self.postgresql, self.proxy = receiver, postgresql, proxy
         self.ledger_path = folder / "ledger"
+        self.ledger = fault_types.Lines(self.ledger_path)
         self.fail_file = folder / "failpoints"
         fault_types.install(folder / "plugin")
         database = postgresql.fresh_database() if postgresql is not None else ""
@@ -148,7 +149,7 @@ class Rig(Installation):
     def lines(self, executions: Sequence[Started] | None = None) -> list[Line]:
         """What the ledger says, of all or of these executions."""
         wanted = None if executions is None else {one.id for one in executions}
-        return [line for line in fault_types.lines(self.ledger_path) if wanted is None or line.execution in wanted]
+        return [line for line in self.ledger.all() if wanted is None or line.execution in wanted]
 
     def starts(self, executions: Sequence[Started]) -> list[Line]:
         """The starts among them."""

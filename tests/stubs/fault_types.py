@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -55,11 +56,29 @@ def note(context: TaskContext, what: str, *, harmless: bool) -> None:
         os.close(ledger)
 
 
-def lines(ledger: Path) -> list[Line]:
-    """All that the ledger says, in order."""
-    if not ledger.exists():
-        return []
-    return [_line(*text.split()) for text in ledger.read_text().splitlines()]
+class Lines:
+    """What a ledger says, in order; what was read once is kept."""
+
+    def __init__(self, ledger: Path) -> None:
+        self._ledger, self._lock = ledger, threading.Lock()
+        self._read, self._known = 0, list[Line]()
+
+    def all(self) -> list[Line]:
+        """All lines that are there now."""
+        with self._lock:
+            if self._ledger.exists():
+                with self._ledger.open("rb") as file:
+                    file.seek(self._read)
+                    more = file.read()
+                more = more[: more.rfind(b"\n") + 1]  # what is being written is for the next time
+                self._read += len(more)
+                self._known += [_line(*text.split()) for text in more.decode().splitlines()]
+            return list(self._known)
+
+    def forget(self) -> None:
+        """Read it anew: somebody changed what was there."""
+        with self._lock:
+            self._read, self._known = 0, []
 
 
 def _line(at: str, pid: str, execution: str, task: str, attempt: str, what: str, harmless: str) -> Line:
@@ -100,8 +119,9 @@ class Ledger(TaskType):
         return {"text": inputs["text"]}
 
     def _starts(self, context: TaskContext) -> int:
-        mine = [line for line in lines(Path(os.environ[LEDGER])) if line.what == "start"]
-        return sum(f"{line.execution}/{line.task}" == context.idempotency_key for line in mine)
+        mine = f" {context.idempotency_key.replace('/', ' ', 1)} "
+        ledger = Path(os.environ[LEDGER]).read_text()
+        return sum(" start " in line for line in ledger.splitlines() if mine in line)
 
 
 class KillsWorker(TaskType):
