@@ -207,7 +207,7 @@ class Rig(Installation):
 
         One that is holds up SQLite for as long as it stands still, and PostgreSQL for 30 s (the session's time limit).
         """
-        wait_until(partial(self._pause, pids, in_hand), timeout=60, what=f"{in_hand} tries, no transaction", every=0.1)
+        wait_until(partial(self._pause, pids, in_hand), timeout=60, what=f"{in_hand} tries, no transaction", every=0.5)
 
     def stop_at(self, point: str, workflow: str) -> list[Started]:
         """Start executions until a process that passes ``point`` for the second time stands still; all of them.
@@ -241,12 +241,18 @@ class Rig(Installation):
         return [line.pid for line in lines if (line.execution, line.task, line.attempt) not in ended]
 
     def _pause(self, pids: Sequence[int], in_hand: int) -> bool:
+        # Not before: whoever stands still most of the time gets nothing into its hands.
+        if not self._have(pids, in_hand):
+            return False
         signal_all(pids, signal.SIGSTOP)
         time.sleep(0.2)  # what others are at comes to its end
-        if self._is_free() and sum(pid in pids for pid in self._holders()) >= in_hand:
+        if self._is_free() and self._have(pids, in_hand):
             return True
         signal_all(pids, signal.SIGCONT)
         return False
+
+    def _have(self, pids: Sequence[int], in_hand: int) -> bool:
+        return sum(pid in pids for pid in self._holders()) >= in_hand
 
     def _transactions(self) -> set[tuple[Any, ...]]:
         """Those of PostgreSQL in which nothing happens at the moment."""
