@@ -33,7 +33,7 @@ def writing(*, ahead: bool = False) -> Iterator[None]:
 def turn(*, ahead: bool = False) -> AbstractContextManager[None]:
     """SQLite has one writer: threads of a process queue here instead of in its busy handler.
 
-    ``ahead`` of those who queue is for what is short and late if it waits, such as a heartbeat.
+    ``ahead`` of those who queue is for what is short and late if it waits: all that a heartbeat writes.
     """
     if connection.vendor != "sqlite":
         return nullcontext()

@@ -12,7 +12,7 @@ from django.db import InterfaceError, OperationalError, connection
 from dataflow.lib.errors import TaskError
 from dataflow.lib.failpoints import failpoint
 from executions import files, queue
-from executions.database import database_now, writing
+from executions.database import database_now, turn, writing
 from executions.engine.outcomes import error_as_json
 from executions.engine.planner import Claim
 from executions.engine.state import ExecutionStatus, TaskStatus
@@ -46,7 +46,8 @@ def waiting_to_begin(execution_ids: Collection[str], *, hold: bool) -> set[str]:
     if hold:
         until = database_now() + queue.RING_AGAIN
         for execution_id in found:  # each by itself: no lock is waited for with another in hand
-            pending.filter(pk=execution_id).update(wake_at=until)
+            with turn(ahead=True):
+                pending.filter(pk=execution_id).update(wake_at=until)
     return found
 
 
@@ -151,5 +152,5 @@ def note_progress(claim: Claim, *, fraction: float, message: str) -> None:
     running = TaskRun.objects.filter(
         execution_id=claim.execution_id, name=claim.task, attempt=claim.attempt, status=TaskStatus.RUNNING
     )
-    with writing():
+    with writing(ahead=True):
         running.update(progress=fraction, progress_message=message[:200])

@@ -14,6 +14,22 @@ from dataflow.lib.fair_lock import FairLock
 pytestmark = pytest.mark.timeout(30)
 
 
+def queue_up_behind(lock: FairLock, threads: list[threading.Thread]) -> None:
+    """Start them one after the other, each once the one before it waits for the lock, which the caller has."""
+    for number, thread in enumerate(threads):
+        thread.start()
+        while len(lock._waiting) <= number:
+            time.sleep(0.001)
+
+
+def queue_up(lock: FairLock, threads: list[threading.Thread]) -> None:
+    """Let them wait for the lock in this order, then have it."""
+    with lock:
+        queue_up_behind(lock, threads)
+    for thread in threads:
+        thread.join()
+
+
 def test_threads_get_it_in_the_order_in_which_they_asked() -> None:
     lock, order = FairLock(), list[int]()
 
@@ -22,13 +38,7 @@ def test_threads_get_it_in_the_order_in_which_they_asked() -> None:
             order.append(number)
 
     threads = [threading.Thread(target=ask, args=[number]) for number in range(20)]
-    with lock:
-        for number, thread in enumerate(threads):
-            thread.start()
-            while len(lock._waiting) <= number:
-                time.sleep(0.001)
-    for thread in threads:
-        thread.join()
+    queue_up(lock, threads)
     assert order == list(range(20))
 
 
@@ -41,13 +51,7 @@ def test_one_that_goes_ahead_has_it_before_those_who_wait() -> None:
 
     given = [("in turn", lock), ("too", lock), ("ahead", lock.ahead())]
     threads = [threading.Thread(target=ask, args=each) for each in given]
-    with lock:
-        for number, thread in enumerate(threads):
-            thread.start()
-            while len(lock._waiting) <= number:
-                time.sleep(0.001)
-    for thread in threads:
-        thread.join()
+    queue_up(lock, threads)
     assert order == ["ahead", "in turn", "too"]
     with lock, lock.ahead(), lock:
         order.append("again")
@@ -64,9 +68,7 @@ def test_who_gives_it_back_is_behind_those_who_wait() -> None:
 
     thread = threading.Thread(target=ask)
     with lock:
-        thread.start()
-        while not lock._waiting:
-            time.sleep(0.001)
+        queue_up_behind(lock, [thread])
     with lock:
         order.append("again")
     thread.join()
