@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import sqlite3
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 import psutil
 import psycopg
 
-from tests.plugins.stack import Stack, tree, wait_until
+from tests.plugins.stack import Stack, signal_all, tree, wait_until
 
 
 def download(name: str, url: str, **more: Any) -> dict[str, Any]:
@@ -125,6 +126,48 @@ class Installation:
         worker = f"(SELECT id FROM executions_worker WHERE pid = {before[place]})"
         self.expire_leases(f"worker IN {worker}")
         self.expire_waits()
+
+    def pause(self, pids: Sequence[int], *, enough: Callable[[], bool] = lambda: True) -> None:
+        """SIGSTOP at a moment when ``enough`` says yes, and none of them is in a transaction.
+
+        One that is holds up SQLite for as long as it stands still, and PostgreSQL for 30 s (the session's time limit).
+        """
+
+        def stands_still() -> bool:
+            # Not before: whoever stands still most of the time gets nothing into its hands.
+            if not enough():
+                return False
+            signal_all(pids, signal.SIGSTOP)
+            time.sleep(0.2)  # what others are at comes to its end
+            if self.is_free() and enough():
+                return True
+            signal_all(pids, signal.SIGCONT)
+            return False
+
+        wait_until(stands_still, timeout=60, what="they have enough in hand, and no transaction", every=0.5)
+
+    def is_free(self) -> bool:
+        """Whether nobody stands still in a transaction."""
+        if self.stack.environment["DATABASE_URL"]:
+            # Who is not paused begins new ones all the time, and ends them.
+            stay = self._transactions()
+            for _ in range(8):
+                if not stay:
+                    return True
+                time.sleep(0.1)
+                stay &= self._transactions()
+            return False
+        try:
+            with closing(sqlite3.connect(self.stack.folder / "data" / "db.sqlite3", timeout=0.3)) as database:
+                database.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError:
+            return False
+        return True
+
+    def _transactions(self) -> set[tuple[Any, ...]]:
+        """Those of PostgreSQL in which nothing happens at the moment."""
+        idle = "datname = current_database() AND state LIKE 'idle in transaction%'"
+        return set(self.sql(f"SELECT pid, xact_start FROM pg_stat_activity WHERE {idle}"))
 
     def _replaced(self, before: Sequence[int]) -> bool:
         now = [process.pid for process in tree(self.stack.processes["worker"].pid)[1:] if is_running(process)]

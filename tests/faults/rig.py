@@ -7,7 +7,6 @@ import math
 import os
 import random
 import signal
-import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -202,12 +201,9 @@ class Rig(Installation):
         )
         return [pid for (pid,) in holders]
 
-    def pause(self, pids: Sequence[int], *, in_hand: int = 0) -> None:
-        """SIGSTOP at a moment when they have so many tries in hand, and none of them is in a transaction.
-
-        One that is holds up SQLite for as long as it stands still, and PostgreSQL for 30 s (the session's time limit).
-        """
-        wait_until(partial(self._pause, pids, in_hand), timeout=60, what=f"{in_hand} tries, no transaction", every=0.5)
+    def in_hand(self, pids: Sequence[int]) -> int:
+        """How many tries these processes have in hand."""
+        return sum(pid in pids for pid in self._holders())
 
     def stop_at(self, point: str, workflow: str) -> list[Started]:
         """Start executions until a process that passes ``point`` for the second time stands still; all of them.
@@ -227,9 +223,9 @@ class Rig(Installation):
     def _stop_at(self, action: str, executions: list[Started]) -> bool:
         self.arm(action)
         self.wait_for_fault()
-        time.sleep(0.2)  # as in _pause
+        time.sleep(0.2)  # as in ``pause``
         paused = self.paused()
-        if (self.postgresql is not None or self._is_free()) and any(pid in paused for pid in self.busy(executions)):
+        if (self.postgresql is not None or self.is_free()) and any(pid in paused for pid in self.busy(executions)):
             return True
         signal_all(paused, signal.SIGCONT)
         return False
@@ -239,42 +235,6 @@ class Rig(Installation):
         lines = self.lines(executions)
         ended = {(line.execution, line.task, line.attempt) for line in lines if line.what == "end"}
         return [line.pid for line in lines if (line.execution, line.task, line.attempt) not in ended]
-
-    def _pause(self, pids: Sequence[int], in_hand: int) -> bool:
-        # Not before: whoever stands still most of the time gets nothing into its hands.
-        if not self._have(pids, in_hand):
-            return False
-        signal_all(pids, signal.SIGSTOP)
-        time.sleep(0.2)  # what others are at comes to its end
-        if self._is_free() and self._have(pids, in_hand):
-            return True
-        signal_all(pids, signal.SIGCONT)
-        return False
-
-    def _have(self, pids: Sequence[int], in_hand: int) -> bool:
-        return sum(pid in pids for pid in self._holders()) >= in_hand
-
-    def _transactions(self) -> set[tuple[Any, ...]]:
-        """Those of PostgreSQL in which nothing happens at the moment."""
-        return set(self.sql("SELECT pid, xact_start FROM pg_stat_activity WHERE state LIKE 'idle in transaction%'"))
-
-    def _is_free(self) -> bool:
-        if self.postgresql is not None:
-            # Who is not paused begins new ones all the time, and ends them.
-            stay = self._transactions()
-            for _ in range(8):
-                if not stay:
-                    return True
-                time.sleep(0.1)
-                stay &= self._transactions()
-            return False
-        try:
-            path = self.stack.folder / "data" / "db.sqlite3"
-            with contextlib.closing(sqlite3.connect(path, timeout=0.3)) as database:
-                database.execute("BEGIN IMMEDIATE")
-        except sqlite3.OperationalError:
-            return False
-        return True
 
     @contextlib.contextmanager
     def meanwhile(self, work: Callable[[], object], *, every: float, steadily: bool = False) -> Iterator[None]:

@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from executions.queue import LISTEN_SECONDS
-from tests.plugins.stack import tree, wait_until
+from tests.plugins.stack import signal_all, tree, wait_until
 from tests.stack_driver import Installation, Started, download, is_running
 from tests.stubs.watched_stub import WatchedStub
 from tests.stubs.web_stub import Page
@@ -90,13 +90,13 @@ def test_an_idle_process_that_hangs_holds_up_nothing(fragile: Installation, plac
     """Those after it leave it a head start, and no more: they do not wait for their next look without a bell."""
     wait_until(lambda: len(fragile.worker_pids) == 2, timeout=15, what="both processes are there")
     workflow = fragile.workflow({"name": "a", "type": "text.static", "inputs": {"text": "x"}})
-    hanging = psutil.Process(fragile.worker_pids[place])
-    hanging.suspend()
+    hanging = fragile.worker_pids[place : place + 1]
+    fragile.pause(hanging)
     try:
         for _ in range(3):
             assert fragile.end_of(fragile.start(workflow), timeout=LISTEN_SECONDS * 0.8)["status"] == "COMPLETED"
     finally:
-        hanging.resume()
+        signal_all(hanging, signal.SIGCONT)
 
 
 def test_kill_9_of_the_parent_leaves_no_orphans(fragile: Installation) -> None:
