@@ -257,7 +257,7 @@ class Environment:
         """``DATABASE_URL`` as an entry of ``DATABASES``, with the options that SQLite or PostgreSQL needs."""
         url = self.text("DATABASE_URL")
         if not url:
-            return _sqlite({"ENGINE": "django.db.backends.sqlite3", "NAME": str(data_dir / "db.sqlite3")})
+            return _sqlite({"NAME": str(data_dir / "db.sqlite3")})
         try:
             parsed: dict[str, Any] = dict(dj_database_url.parse(url))
         except ValueError as error:
@@ -267,7 +267,8 @@ class Environment:
         if parsed["ENGINE"] == "django.db.backends.postgresql":
             # A connection is kept for ten minutes: one each job would cost more than the job.
             options = _PATIENCE | parsed.get("OPTIONS", {})
-            return parsed | {"CONN_MAX_AGE": 600, "CONN_HEALTH_CHECKS": True, "OPTIONS": options}
+            more = {"CONN_MAX_AGE": 600, "CONN_HEALTH_CHECKS": True, "OPTIONS": options}
+            return parsed | {"ENGINE": "dataflow.db.postgresql"} | more
         raise _bad_database_url()
 
 
@@ -296,7 +297,8 @@ def _sqlite(parsed: dict[str, Any]) -> dict[str, Any]:
     }
     # A file also for tests: threads cannot share a database in memory without locking each other out.
     test = {"NAME": f"{parsed['NAME']}.test"}
-    return parsed | {"OPTIONS": parsed.get("OPTIONS", {}) | options, "CONN_MAX_AGE": 600, "TEST": test}
+    more = {"OPTIONS": parsed.get("OPTIONS", {}) | options, "CONN_MAX_AGE": 600, "TEST": test}
+    return parsed | {"ENGINE": "dataflow.db.sqlite3"} | more
 
 
 def _kept(path: Path, value: str) -> str:

@@ -40,9 +40,7 @@ def application(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]
 def _share_connections() -> None:
     """Few connections for many threads. Here, not in the settings: a pool does not survive the fork of a worker."""
     database: dict[str, Any] = connections.settings["default"]
-    kind = database["ENGINE"].rpartition(".")[2]
-    database["ENGINE"] = f"dataflow.db.{kind}"
-    if kind == "postgresql":
+    if database["ENGINE"].endswith("postgresql"):
         pool = {"min_size": 1, "max_size": _CONNECTIONS, "timeout": _PATIENCE_SECONDS}
         database |= {"CONN_MAX_AGE": 0, "CONN_HEALTH_CHECKS": False, "OPTIONS": database["OPTIONS"] | {"pool": pool}}
 

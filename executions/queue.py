@@ -65,15 +65,34 @@ class Bell(ORM):  # type: ignore[misc]  # django-q2 ships no types
         return True
 
 
-class PostgresBroker(Bell):
+class _OneListener(Bell):
+    """A process listens once: the queue of executions hears for that of the deliveries too."""
+
+    _deliveries_rung = threading.Event()
+
+    def heard(self, seconds: float) -> bool:
+        """Wait for the bell, for at most ``seconds``."""
+        if self.list_key == DELIVERIES:
+            heard = self._deliveries_rung.wait(seconds)
+            self._deliveries_rung.clear()
+            return heard
+        work, delivery = self.listen(seconds)
+        if delivery:
+            self._deliveries_rung.set()
+        return work
+
+    def listen(self, seconds: float) -> tuple[bool, bool]:
+        """Whether it rang within ``seconds`` for executions, and for deliveries."""
+        raise NotImplementedError
+
+
+class PostgresBroker(_OneListener):
     """Woken by NOTIFY, which PostgreSQL sends when the caller's transaction commits. Nothing polls.
 
-    Every notification wakes every session that listens to anything, so a process has one: the queue of executions
-    hears for that of the deliveries too.
+    Every notification wakes every session that listens to anything: a process has one.
     """
 
     _listening: psycopg.Connection[Any] | None = None
-    _deliveries_rung = threading.Event()
 
     @property
     def _channel(self) -> str:
@@ -85,23 +104,16 @@ class PostgresBroker(Bell):
             cursor.execute("SELECT pg_notify(%s, '')", [self._channel])
         return 0
 
-    def heard(self, seconds: float) -> bool:
+    def listen(self, seconds: float) -> tuple[bool, bool]:
         """Wait for a notification. The first call only starts to listen; it counts as news, which came before."""
-        if self.list_key == DELIVERIES:
-            heard = self._deliveries_rung.wait(seconds)
-            self._deliveries_rung.clear()
-            return heard
         if self._listening is None or self._listening.closed:
             parameters = connection.get_connection_params()
             self._listening = psycopg.connect(**parameters, autocommit=True)
             for channel in (WORK_CHANNEL, DELIVERY_CHANNEL):
                 self._listening.execute(sql.SQL("LISTEN {}").format(sql.Identifier(channel)))
-            self._deliveries_rung.set()
-            return True
+            return True, True
         channels = {told.relname.decode() for told in notifications(self._listening, seconds)}
-        if DELIVERY_CHANNEL in channels:
-            self._deliveries_rung.set()
-        return WORK_CHANNEL in channels
+        return WORK_CHANNEL in channels, DELIVERY_CHANNEL in channels
 
 
 def notifications(listening: psycopg.Connection[Any], seconds: float) -> list[PGnotify]:
@@ -124,7 +136,7 @@ def _told(server: PGconn) -> list[PGnotify]:
     return list(iter(server.notifies, None))
 
 
-class SqliteBroker(Bell):
+class SqliteBroker(_OneListener):
     """Woken by any write of another connection, which SQLite counts: looking costs a few microseconds."""
 
     _version = -1
@@ -133,15 +145,15 @@ class SqliteBroker(Bell):
         """Writing the row was the bell."""
         return 0
 
-    def heard(self, seconds: float) -> bool:
-        """Look every few milliseconds whether anything was written."""
+    def listen(self, seconds: float) -> tuple[bool, bool]:
+        """Look every few milliseconds whether anything was written, whatever that was."""
         end = time.monotonic() + seconds
         while (found := self._data_version()) == self._version:
             if time.monotonic() > end:
-                return False
+                return False, False
             time.sleep(_SQLITE_LOOK)
         self._version = found
-        return True
+        return True, True
 
     def _data_version(self) -> int:
         connection.ensure_connection()

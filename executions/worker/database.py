@@ -26,7 +26,7 @@ _BY_INDEX = "-c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=of
 def pool_connections() -> None:
     """Give this process its own pool on PostgreSQL. Only after the fork: a pool does not survive one."""
     settings = connections.settings["default"]
-    if settings["ENGINE"] == "django.db.backends.postgresql":
+    if settings["ENGINE"].endswith("postgresql"):
         settings["CONN_MAX_AGE"] = 0
         # A look at each use would cost as much as the use; `persist` bears a connection that broke.
         settings["CONN_HEALTH_CHECKS"] = False

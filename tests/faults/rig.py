@@ -161,8 +161,7 @@ class Rig(Installation):
         """As many tasks at once as there are threads: the fault has cost none of them."""
         self.wait_for_workers()
         wanted = len(CLUSTERS) * PROCESSES * THREADS
-        gate = self.ledger_path.with_name("gate")
-        gate.unlink(missing_ok=True)
+        gate = self.ledger_path.with_name(f"gate {uuid4().hex}")  # one that nobody waits at from before
         executions = self.begin(self.workflow(ledger("meet", until=str(gate))), wanted)
         try:
             together = f"{wanted} tasks run at once"

@@ -1,4 +1,4 @@
-"""Django's backend for PostgreSQL, with connections from the pool that are looked at without a round trip."""
+"""Django's backend for PostgreSQL, where connections of a pool are looked at without a round trip."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ class DatabaseWrapper(base.DatabaseWrapper):
         return pool
 
     def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
-        """A connection of the pool; those that ended while nobody used them are thrown away."""
+        """A connection, of the pool where there is one; those that ended while nobody used them are thrown away."""
         while True:
             connection = super().get_new_connection(conn_params)
-            if _is_quiet(connection):
+            if self.pool is None or _is_quiet(connection):
                 return connection
             connection.close()
             self.pool.putconn(connection)

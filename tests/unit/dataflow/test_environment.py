@@ -80,6 +80,7 @@ def test_a_bad_database_url_is_refused_without_its_password(url: str, tmp_path: 
 def test_databases(tmp_path: Path) -> None:
     sqlite = Environment({}).database(data_dir=tmp_path)
     assert sqlite["NAME"] == str(tmp_path / "db.sqlite3")
+    assert sqlite["ENGINE"] == "dataflow.db.sqlite3"
     assert sqlite["OPTIONS"]["transaction_mode"] == "IMMEDIATE"
     postgresql = Environment({"DATABASE_URL": "postgresql://u:p%40@db.example:5433/flows"}).database(data_dir=tmp_path)
     assert (postgresql["PASSWORD"], postgresql["PORT"], postgresql["CONN_MAX_AGE"]) == ("p@", 5433, 600)
