@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from random import uniform
 
-from django.db.models import Exists, OuterRef, QuerySet
+from django.db.models import Count, Exists, F, OuterRef, QuerySet, Subquery
+from django.db.models.functions import Coalesce
 
 from dataflow.lib.errors import ApiProblem, TaskError, conflict
 from dataflow.lib.failpoints import failpoint
@@ -58,18 +59,18 @@ Sender = Callable[[str, bytes, Mapping[str, str]], Answer]
 
 def deliver(execution_id: str, send: Sender) -> None:
     """Send what is due of one execution, in order, until the next one is not due or another worker has it."""
-    while (delivery := _claim_head(execution_id)) is not None:
-        if not _try(delivery, send):
-            return
+    claimed = _claim_first(execution_id)
+    while claimed is not None:
+        claimed = _try(claimed, send)
 
 
 def take_due() -> list[str]:
     """The executions whose oldest unsettled delivery is due: nobody else takes it for a while."""
     due = Delivery.objects.filter(status=DeliveryStatus.PENDING, wake_at__lte=StatementNow())
-    heads = _heads_of(due).order_by("wake_at").values_list("pk", "execution_id")[:_BATCH]
+    heads = _heads_of(due).order_by("wake_at").annotate(now=DatabaseNow())
     taken = []
-    for key, execution_id in list(heads):
-        if due.filter(pk=key).update(wake_at=database_now() + queue.RING_AGAIN):
+    for key, execution_id, now in list(heads.values_list("pk", "execution_id", "now")[:_BATCH]):
+        if due.filter(pk=key).update(wake_at=now + queue.RING_AGAIN):
             taken.append(execution_id)
     return taken
 
@@ -103,62 +104,84 @@ def _pending(delivery: Delivery) -> ApiProblem:
     return conflict(f"Delivery {delivery.id} is still being tried; its next try is at {delivery.next_attempt_at}.")
 
 
-def _claim_head(execution_id: str) -> Delivery | None:
-    """The oldest unsettled delivery, if it is due and nobody else took it."""
-    head = Delivery.objects.filter(execution_id=execution_id, status=DeliveryStatus.PENDING).order_by("sequence")
-    delivery = head.select_related("execution").first()
-    if delivery is None:
-        return None
-    now = database_now()
+@dataclass(frozen=True, slots=True)
+class _Claimed:
+    """A delivery that is this worker's to send, since ``at``; ``number`` is that of this try, over all times."""
+
+    delivery: Delivery
+    at: datetime
+    number: int
+    #: Its execution's own, encrypted; empty for none.
+    secret: str
+
+
+def _claim_first(execution_id: str) -> _Claimed | None:
     with writing():
-        mine = Delivery.objects.filter(
-            pk=delivery.pk, status=DeliveryStatus.PENDING, tries=delivery.tries, next_attempt_at__lte=now
-        ).update(tries=delivery.tries + 1, next_attempt_at=now + LEASE, wake_at=now + LEASE)
+        return _claim_head(execution_id)
+
+
+def _claim_head(execution_id: str) -> _Claimed | None:
+    """The oldest unsettled delivery, if it is due and nobody else took it. Within a transaction."""
+    head = Delivery.objects.filter(execution_id=execution_id, status=DeliveryStatus.PENDING).order_by("sequence")
+    made = DeliveryAttempt.objects.filter(delivery=OuterRef("pk")).order_by().values("delivery").annotate(n=Count("pk"))
+    known = head.annotate(
+        now=DatabaseNow(), made=Coalesce(Subquery(made.values("n")), 0), own_secret=F("execution__webhook_secret")
+    )
+    delivery = known.first()
+    if delivery is None or delivery.next_attempt_at > delivery.now:
+        return None
+    until = delivery.now + LEASE
+    mine = Delivery.objects.filter(
+        pk=delivery.pk, status=DeliveryStatus.PENDING, tries=delivery.tries, next_attempt_at=delivery.next_attempt_at
+    )
+    if not mine.update(tries=delivery.tries + 1, next_attempt_at=until, wake_at=until):
+        return None
     delivery.tries += 1
-    return delivery if mine else None
+    return _Claimed(delivery, at=delivery.now, number=delivery.made + 1, secret=delivery.own_secret)
 
 
-def _try(delivery: Delivery, send: Sender) -> bool:
-    """One try; ``True`` when the delivery is settled and the next may go."""
-    at, started = database_now(), time.monotonic()
+def _try(claimed: _Claimed, send: Sender) -> _Claimed | None:
+    """One try; the next delivery, when this one is settled and that is due."""
+    started = time.monotonic()
     failpoint("delivery.before_post")
-    answer = _answer(delivery, at, send)
+    answer = _answer(claimed, send)
     failpoint("delivery.after_post")
     duration = int((time.monotonic() - started) * 1000)
-    return persist(lambda: _record(delivery, answer, at=at, duration=duration))
+    return persist(lambda: _record(claimed, answer, duration=duration))
 
 
-def _answer(delivery: Delivery, at: datetime, send: Sender) -> Answer:
+def _answer(claimed: _Claimed, send: Sender) -> Answer:
+    delivery = claimed.delivery
     try:
-        keys = signing.keys_for(delivery.execution)
+        keys = signing.keys_for(claimed.secret, at=claimed.at)
     except ValueError as error:  # its secret cannot be opened any more; the operator may bring the key back
         return Answer(status=None, error=f"It cannot be signed: {error}")
-    headers = signing.headers_for(message_id=delivery.id, body=delivery.body, keys=keys, at=at)
+    headers = signing.headers_for(message_id=delivery.id, body=delivery.body, keys=keys, at=claimed.at)
     return send(delivery.url, delivery.body.encode(), headers | {"content-type": "application/json"})
 
 
-def _record(delivery: Delivery, answer: Answer, *, at: datetime, duration: int) -> bool:
+def _record(claimed: _Claimed, answer: Answer, *, duration: int) -> _Claimed | None:
+    """Note the try, settle the delivery, and take the next one: one commit for each webhook."""
+    delivery = claimed.delivery
     with writing():
-        number = delivery.attempts.count() + 1
         DeliveryAttempt.objects.create(
-            delivery=delivery, number=number, at=at, duration_ms=duration, status_code=answer.status,
+            delivery=delivery, number=claimed.number, at=claimed.at, duration_ms=duration, status_code=answer.status,
             error=answer.error[:1000], response=answer.body,
         )  # fmt: skip
-        return _settle(delivery, answer)
+        return _claim_head(delivery.execution_id) if _settle(delivery, answer) else None
 
 
 def _settle(delivery: Delivery, answer: Answer) -> bool:
     mine = Delivery.objects.filter(pk=delivery.pk, tries=delivery.tries, status=DeliveryStatus.PENDING)
-    now = database_now()
     if answer.accepted:
-        mine.update(status=DeliveryStatus.DELIVERED, delivered_at=now)
+        mine.update(status=DeliveryStatus.DELIVERED, delivered_at=DatabaseNow())
         return True
     if answer.status == GONE:
         waiting = Delivery.objects.filter(execution_id=delivery.execution_id, status=DeliveryStatus.PENDING)
         waiting.update(status=DeliveryStatus.STOPPED)
         return False
     jitter = uniform(-1, 1)  # noqa: S311 - spreads tries, hides nothing
-    due = next_try(now, tries=delivery.tries, retry_after=answer.retry_after, jitter=jitter)
+    due = next_try(database_now(), tries=delivery.tries, retry_after=answer.retry_after, jitter=jitter)
     if due is None:
         mine.update(status=DeliveryStatus.EXHAUSTED)
         return True

@@ -16,7 +16,7 @@ from standardwebhooks.webhooks import Webhook
 
 from executions import vault
 from executions.database import database_now
-from executions.models import Execution, SigningSecret
+from executions.models import SigningSecret
 
 _PREFIX = "whsec_"
 #: A retired secret still signs beside the new one for so long.
@@ -37,16 +37,14 @@ def headers_for(*, message_id: str, body: str, keys: Sequence[str], at: datetime
     }
 
 
-def keys_for(execution: Execution) -> list[str]:
-    """What signs an execution's webhooks: its own secret, else the installation's (two while one is being rotated)."""
-    if execution.webhook_secret:
-        return [vault.decrypt(execution.webhook_secret)]
-    return installation_keys()
+def keys_for(own_secret: str, *, at: datetime) -> list[str]:
+    """What signs an execution's webhooks: its own secret (encrypted; empty for none), else the installation's."""
+    return [vault.decrypt(own_secret)] if own_secret else installation_keys(at)
 
 
-def installation_keys() -> list[str]:
-    """The installation's signing secrets that count now, the newest first. The first use makes one."""
-    counting = Q(retired_at=None) | Q(retired_at__gt=database_now() - ROTATION)
+def installation_keys(at: datetime | None = None) -> list[str]:
+    """The installation's signing secrets that count at a moment (now), the newest first. The first use makes one."""
+    counting = Q(retired_at=None) | Q(retired_at__gt=(at or database_now()) - ROTATION)
     found = list(SigningSecret.objects.filter(counting).values_list("secret", flat=True))
     return [vault.decrypt(secret) for secret in found] or [rotate()]
 

@@ -8,9 +8,11 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
 from dataflow.lib.errors import ApiProblem
-from executions import deliveries, jobs
+from executions import deliveries, jobs, signing
 from executions.database import database_now
 from executions.models import Delivery, DeliveryAttempt, Execution
 from executions.services import start_execution
@@ -123,6 +125,22 @@ def test_whoever_dies_while_it_sends_has_it_for_a_minute(receiver: WebStub) -> N
     jobs.deliver(execution.pk)
     assert [status for _, status in rows(execution)] == ["DELIVERED", "DELIVERED"]
     assert receiver.requests[0].headers["webhook-id"] == first.pk
+
+
+def test_a_webhook_costs_one_transaction_and_five_statements(receiver: WebStub) -> None:
+    """Its try is noted, it is settled, and the next one is taken; and there are the keys that sign it."""
+    signing.installation_keys()  # the first use makes one
+    counts = []
+    for events in (["started"], ["started", "task"]):
+        execution = ended(receiver, events=events)
+        with CaptureQueriesContext(connection) as seen:
+            jobs.deliver(execution.pk)
+        said = [query["sql"] for query in seen]
+        begins = sum(one.startswith("SAVEPOINT") for one in said)  # the test itself is a transaction
+        counts.append((begins, len([one for one in said if "SAVEPOINT" not in one])))
+    assert len(receiver.requests) == 1 + 7
+    assert counts[1][0] - counts[0][0] == 6
+    assert counts[1][1] - counts[0][1] == 6 * 5
 
 
 # --- what a receiver says ---

@@ -87,7 +87,7 @@ def test_a_cluster_goes_on_while_others_run_what_it_had(rig: Rig) -> None:
     """What it ran is taken over; the ends that it tells of then are nobody's, and the others' tries count."""
     workflow, executions = rig.flow(ledger("a", seconds=LONG_SECONDS), ledger("b", seconds=0.1)), []
     cluster = rig.children("worker")
-    with rig.meanwhile(lambda: executions.extend(rig.begin(workflow, 6)), every=0.3):
+    with rig.meanwhile(lambda: executions.extend(rig.begin(workflow, 6)), every=1.0):
         rig.pause(cluster, enough=lambda: rig.in_hand(cluster) >= 4)
     try:
         wait_until(lambda: len(fresh_second_tries(rig, cluster)) >= 2, timeout=60, what="second tries run elsewhere")
@@ -101,7 +101,7 @@ def test_a_cluster_goes_on_when_all_has_ended(rig: Rig) -> None:
     """What it writes then changes nothing."""
     workflow, executions = rig.flow(ledger("a", seconds=3), ledger("b", seconds=0.1)), []
     cluster = rig.children("worker")
-    with rig.meanwhile(lambda: executions.extend(rig.begin(workflow, 6)), every=0.3):
+    with rig.meanwhile(lambda: executions.extend(rig.begin(workflow, 6)), every=1.0):
         rig.pause(cluster, enough=lambda: rig.in_hand(cluster) >= 4)
     try:
         rig.all_end(executions)

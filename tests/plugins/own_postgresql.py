@@ -15,6 +15,7 @@ from pathlib import Path
 
 import psutil
 import psycopg
+import pytest
 
 import tests.plugins.runtime_folder  # noqa: F401 - before the package, which looks at it when it is imported
 
@@ -77,13 +78,21 @@ class OwnPostgres:
         if self._process is not None and self._process.poll() is None:
             return
         command = [str(POSTGRES_BIN_PATH / "postgres"), "-D", str(self._data)]
-        with (self._folder / "log").open("ab") as log:
+        path = self._folder / "log"
+        with path.open("ab") as log:
             self._process = subprocess.Popen(command, user=self._user, stdout=log, stderr=log, cwd=self._folder)
-        wait_until(self._answers, timeout=30, what="PostgreSQL answers")
+        try:
+            wait_until(self._answers, timeout=30, what="PostgreSQL answers")
+        except pytest.fail.Exception as failure:
+            pytest.fail(f"{failure.msg}\n{path.read_text(errors='replace')[-3000:]}")
 
     def stop_hard(self, *, kill: bool) -> None:
         """``pg_ctl stop -m immediate``, or with ``kill`` ``kill -9`` of all its processes at once."""
         assert self._process is not None
+        if (
+            kill
+        ):  # the parent first: a child that it has meanwhile would survive, and keep the next server from starting
+            self._process.send_signal(signal.SIGSTOP)
         processes = tree(self._process.pid)
         if kill:
             for number in (signal.SIGSTOP, signal.SIGKILL):
