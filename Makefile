@@ -38,7 +38,7 @@ test-sqlite: $(DEV) ## all tests on SQLite
 test-postgresql: $(DEV) ## all tests on PostgreSQL, which comes from a wheel
 	$(PYTEST) --database=postgresql --ignore=tests/unit -m "not any_database and ($(SHORT))" $(ARGS)
 
-test-faults: $(DEV) ## the whole fault suite on both: processes killed, stopped and cut off (21 minutes; ROUNDS=20)
+test-faults: $(DEV) ## the whole fault suite on both: processes killed, stopped and cut off (17 minutes; ROUNDS=20)
 	@for round in $$(seq $(ROUNDS)); do for database in postgresql sqlite; do \
 		echo "round $$round of $(ROUNDS), $$database"; \
 		$(BIN)/python -m pytest tests/faults -n 4 --database=$$database $(ARGS) || exit 1; \
