@@ -10,9 +10,10 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from random import uniform
 
-from django.db.models import Count, Exists, F, OuterRef, QuerySet, Subquery
+from django.db.models import Exists, F, OuterRef, QuerySet, Subquery
 from django.db.models.functions import Coalesce
 
 from dataflow.lib.errors import ApiProblem, TaskError, conflict
@@ -123,9 +124,9 @@ def _claim_first(execution_id: str) -> _Claimed | None:
 def _claim_head(execution_id: str) -> _Claimed | None:
     """The oldest unsettled delivery, if it is due and nobody else took it. Within a transaction."""
     head = Delivery.objects.filter(execution_id=execution_id, status=DeliveryStatus.PENDING).order_by("sequence")
-    made = DeliveryAttempt.objects.filter(delivery=OuterRef("pk")).order_by().values("delivery").annotate(n=Count("pk"))
+    last = DeliveryAttempt.objects.filter(delivery=OuterRef("pk")).order_by("-number").values("number")[:1]
     known = head.annotate(
-        now=DatabaseNow(), made=Coalesce(Subquery(made.values("n")), 0), own_secret=F("execution__webhook_secret")
+        now=DatabaseNow(), last=Coalesce(Subquery(last), 0), own_secret=F("execution__webhook_secret")
     )
     delivery = known.first()
     if delivery is None or delivery.next_attempt_at > delivery.now:
@@ -136,8 +137,10 @@ def _claim_head(execution_id: str) -> _Claimed | None:
     )
     if not mine.update(tries=delivery.tries + 1, next_attempt_at=until, wake_at=until):
         return None
+    # A try that nobody noted, as its worker died or is late, has its number too.
+    number = max(delivery.last, delivery.tries) + 1
     delivery.tries += 1
-    return _Claimed(delivery, at=delivery.now, number=delivery.made + 1, secret=delivery.own_secret)
+    return _Claimed(delivery, at=delivery.now, number=number, secret=delivery.own_secret)
 
 
 def _try(claimed: _Claimed, send: Sender) -> _Claimed | None:
@@ -147,7 +150,7 @@ def _try(claimed: _Claimed, send: Sender) -> _Claimed | None:
     answer = _answer(claimed, send)
     failpoint("delivery.after_post")
     duration = int((time.monotonic() - started) * 1000)
-    return persist(lambda: _record(claimed, answer, duration=duration))
+    return persist(partial(_record, claimed, answer, duration=duration))
 
 
 def _answer(claimed: _Claimed, send: Sender) -> Answer:

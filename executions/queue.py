@@ -41,7 +41,7 @@ AT_ONCE = timedelta(seconds=1)
 WORK_CHANNEL = "dataflow_work"
 ENDED_CHANNEL = "dataflow_ended"
 DELIVERY_CHANNEL = "dataflow_deliveries"
-#: Seconds between looks at whether anybody wrote to SQLite. One costs little, a hundred a second 2 % of a processor:
+#: Seconds between looks at whether anybody wrote to SQLite. One costs little, a hundred a second 1 % of a processor:
 #: where nobody wrote for a second they are seldomer.
 _SQLITE_LOOK, _SQLITE_QUIET_LOOK, _QUIET_SECONDS = 0.01, 0.03, 1.0
 
@@ -66,34 +66,15 @@ class Bell(ORM):  # type: ignore[misc]  # django-q2 ships no types
         return True
 
 
-class _OneListener(Bell):
-    """A process listens once: the queue of executions hears for that of the deliveries too."""
-
-    _deliveries_rung = threading.Event()
-
-    def heard(self, seconds: float) -> bool:
-        """Wait for the bell, for at most ``seconds``."""
-        if self.list_key == DELIVERIES:
-            heard = self._deliveries_rung.wait(seconds)
-            self._deliveries_rung.clear()
-            return heard
-        work, delivery = self.listen(seconds)
-        if delivery:
-            self._deliveries_rung.set()
-        return work
-
-    def listen(self, seconds: float) -> tuple[bool, bool]:
-        """Whether it rang within ``seconds`` for executions, and for deliveries."""
-        raise NotImplementedError
-
-
-class PostgresBroker(_OneListener):
+class PostgresBroker(Bell):
     """Woken by NOTIFY, which PostgreSQL sends when the caller's transaction commits. Nothing polls.
 
-    Every notification wakes every session that listens to anything: a process has one.
+    Every notification wakes every session that listens to anything, so a process has one: the queue of executions
+    hears for that of the deliveries too.
     """
 
     _listening: psycopg.Connection[Any] | None = None
+    _deliveries_rung = threading.Event()
 
     @property
     def _channel(self) -> str:
@@ -105,16 +86,23 @@ class PostgresBroker(_OneListener):
             cursor.execute("SELECT pg_notify(%s, '')", [self._channel])
         return 0
 
-    def listen(self, seconds: float) -> tuple[bool, bool]:
+    def heard(self, seconds: float) -> bool:
         """Wait for a notification. The first call only starts to listen; it counts as news, which came before."""
+        if self.list_key == DELIVERIES:
+            heard = self._deliveries_rung.wait(seconds)
+            self._deliveries_rung.clear()
+            return heard
         if self._listening is None or self._listening.closed:
             parameters = connection.get_connection_params()
             self._listening = psycopg.connect(**parameters, autocommit=True)
             for channel in (WORK_CHANNEL, DELIVERY_CHANNEL):
                 self._listening.execute(sql.SQL("LISTEN {}").format(sql.Identifier(channel)))
-            return True, True
+            self._deliveries_rung.set()
+            return True
         channels = {told.relname.decode() for told in notifications(self._listening, seconds)}
-        return WORK_CHANNEL in channels, DELIVERY_CHANNEL in channels
+        if DELIVERY_CHANNEL in channels:
+            self._deliveries_rung.set()
+        return WORK_CHANNEL in channels
 
 
 def notifications(listening: psycopg.Connection[Any], seconds: float) -> list[PGnotify]:
@@ -137,8 +125,8 @@ def _told(server: PGconn) -> list[PGnotify]:
     return list(iter(server.notifies, None))
 
 
-class SqliteBroker(_OneListener):
-    """Woken by any write of another connection, which SQLite counts."""
+class SqliteBroker(Bell):
+    """Woken by any write of another connection, which SQLite counts: other threads of the same process have others."""
 
     _version = -1
     _heard_at = 0.0
@@ -147,16 +135,16 @@ class SqliteBroker(_OneListener):
         """Writing the row was the bell."""
         return 0
 
-    def listen(self, seconds: float) -> tuple[bool, bool]:
-        """Look every few milliseconds whether anything was written, whatever that was."""
+    def heard(self, seconds: float) -> bool:
+        """Look every few milliseconds whether anything was written."""
         end = time.monotonic() + seconds
         while (found := self._data_version()) == self._version:
             now = time.monotonic()
             if now > end:
-                return False, False
+                return False
             time.sleep(_SQLITE_LOOK if now - self._heard_at < _QUIET_SECONDS else _SQLITE_QUIET_LOOK)
         self._version, self._heard_at = found, time.monotonic()
-        return True, True
+        return True
 
     def _data_version(self) -> int:
         connection.ensure_connection()
