@@ -304,7 +304,8 @@ def test_what_a_dead_worker_was_sending_comes_due_again(receiver: WebStub) -> No
     come_due(execution)
     jobs.deliver(execution.pk)
     assert {status for _, status in rows(execution)} == {"DELIVERED"}
-    assert [attempt.number for attempt in first_of(execution).attempts.all()] == [2]  # nobody knows what the first one gave
+    # Nobody knows what the first one gave.
+    assert [attempt.number for attempt in first_of(execution).attempts.all()] == [2]
 
 
 # --- what is behind one that waits ---
