@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import time
 from pathlib import Path
@@ -28,10 +27,10 @@ def test_512_mib_through_a_workflow(make_stack: StackFactory) -> None:
 def test_an_upload_that_is_cut_off_leaves_nothing(stack: Installation) -> None:
     data = Path(stack.stack.environment["DATA_DIR"])
     before = stack.sql("SELECT count(*) FROM executions_storedfile")
-    head = b'--b\r\nContent-Disposition: form-data; name="f"; filename="half.bin"\r\n\r\n'
-    request = b"POST /files HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: multipart/form-data; boundary=b\r\n"
+    head = b'--boundary\r\nContent-Disposition: form-data; name="f"; filename="half.bin"\r\n\r\n'
+    request = b"POST /files HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: multipart/form-data; boundary=boundary\r\n"
     with socket.create_connection(("127.0.0.1", stack.stack.port)) as connection:
-        connection.sendall(request + b"Content-Length: 50000000\r\n\r\n" + head + os.urandom(5_000_000))
+        connection.sendall(request + b"Content-Length: 50000000\r\n\r\n" + head + bytes(5_000_000))
         wait_until(lambda: any((data / "incoming").iterdir()), timeout=20, what="it is being received")
     wait_until(lambda: not any((data / "incoming").iterdir()), timeout=20, what="what came is deleted")
     time.sleep(0.2)
