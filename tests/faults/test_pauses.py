@@ -17,9 +17,10 @@ from tests.stack_driver import Started
 
 pytestmark = [pytest.mark.faults, pytest.mark.slow, pytest.mark.processes, pytest.mark.timeout(240)]
 
-#: A try that is over before its lease is, so that who stood still meanwhile ends it as soon as it goes on; and so long that
-#: the second one runs on for a good while then.
+#: A try that is over before its lease is, so that who stood still meanwhile ends it as soon as it goes on.
 LONG_SECONDS = LEASE_SECONDS - 1.0
+#: The second one takes so much longer: on a busy machine whoever goes on needs its time to say so.
+AGAIN_SECONDS = 6.0
 #: A second try that began less than this ago.
 FRESH_SECONDS = 2.5
 
@@ -82,13 +83,34 @@ def let_go_on_and_look(rig: Rig, paused: list[int], executions: list[Started]) -
     rig.every_thread_works()
 
 
+def quiet_flow(rig: Rig, **more: float) -> str:
+    """Nobody is told of anything while its first task runs: nothing is written then."""
+    ends = {"webhook": {"url": rig.hook, "events": ["completed", "failed", "cancelled"]}}
+    first = ledger("a", seconds=LONG_SECONDS, **more)
+    return rig.workflow(first, ledger("b", seconds=0.1), monitoring=ends)
+
+
+def pause_with_tries_in_hand(rig: Rig, cluster: list[int], workflow: str, executions: list[Started]) -> None:
+    """Start executions until a cluster stands still with four tries in hand.
+
+    More of them at a time than the other cluster has threads, or it takes them all; and none while they run, or starts,
+    ends and webhooks leave no moment without a transaction.
+    """
+
+    def start_some() -> None:
+        if not executions or not rig.alive(executions):
+            executions.extend(rig.begin(workflow, 28))
+
+    with rig.meanwhile(start_some, every=0.3):
+        rig.pause(cluster, enough=lambda: rig.in_hand(cluster) >= 4)
+
+
 @pytest.mark.faults_short
 def test_a_cluster_goes_on_while_others_run_what_it_had(rig: Rig) -> None:
     """What it ran is taken over; the ends that it tells of then are nobody's, and the others' tries count."""
-    workflow, executions = rig.flow(ledger("a", seconds=LONG_SECONDS), ledger("b", seconds=0.1)), []
+    workflow, executions = quiet_flow(rig, again=AGAIN_SECONDS), []
     cluster = rig.children("worker")
-    with rig.meanwhile(lambda: executions.extend(rig.begin(workflow, 6)), every=1.0):
-        rig.pause(cluster, enough=lambda: rig.in_hand(cluster) >= 4)
+    pause_with_tries_in_hand(rig, cluster, workflow, executions)
     try:
         wait_until(lambda: len(fresh_second_tries(rig, cluster)) >= 2, timeout=60, what="second tries run elsewhere")
     except BaseException:
@@ -99,10 +121,9 @@ def test_a_cluster_goes_on_while_others_run_what_it_had(rig: Rig) -> None:
 
 def test_a_cluster_goes_on_when_all_has_ended(rig: Rig) -> None:
     """What it writes then changes nothing."""
-    workflow, executions = rig.flow(ledger("a", seconds=3), ledger("b", seconds=0.1)), []
+    workflow, executions = quiet_flow(rig), []
     cluster = rig.children("worker")
-    with rig.meanwhile(lambda: executions.extend(rig.begin(workflow, 6)), every=1.0):
-        rig.pause(cluster, enough=lambda: rig.in_hand(cluster) >= 4)
+    pause_with_tries_in_hand(rig, cluster, workflow, executions)
     try:
         rig.all_end(executions)
         before = picture(rig, executions)
@@ -118,7 +139,9 @@ def test_a_cluster_goes_on_when_all_has_ended(rig: Rig) -> None:
 def test_a_process_stands_still_there_and_goes_on_while_others_run_what_it_had(rig: Rig, point: str) -> None:
     if rig.postgresql is None and point == "step.before_write":
         pytest.skip("SQLite has one writer: who stands still in its transaction holds up everybody until it goes on")
-    executions = rig.stop_at(point, rig.flow(ledger("a", seconds=LONG_SECONDS), ledger("b", seconds=0.1)))
+    executions = rig.stop_at(
+        point, rig.flow(ledger("a", seconds=LONG_SECONDS, again=AGAIN_SECONDS), ledger("b", seconds=0.1))
+    )
     try:
         paused = rig.paused()
         wait_until(lambda: fresh_second_tries(rig, paused), timeout=60, what="a second try runs elsewhere")

@@ -98,6 +98,7 @@ class Ledger(TaskType):
     inputs = (
         Field(name="text", type="text", default="done", description="What it gives"),
         Field(name="seconds", type="number", default=0, description="How long it takes"),
+        Field(name="again", type="number", default=0, description="How much longer each further try takes"),
         Field(name="until", type="text", default="", description="A path: it goes on until a file is there"),
         Field(name="fail_times", type="number", default=0, description="How many tries fail first"),
         Field(name="harmless", type="boolean", default=True, description="Whether running it twice is harmless"),
@@ -109,7 +110,8 @@ class Ledger(TaskType):
 
     def run(self, context: TaskContext, **inputs: JsonValue) -> Mapping[str, JsonValue]:
         note(context, "start", harmless=inputs["harmless"])
-        end = time.monotonic() + inputs["seconds"]
+        further: int = context.claim.attempt - 1  # type: ignore[attr-defined]  # as in ``note``
+        end = time.monotonic() + inputs["seconds"] + further * inputs["again"]
         while (left := end - time.monotonic()) > 0 or (inputs["until"] and not Path(inputs["until"]).exists()):
             context.cancellation.check()
             time.sleep(min(0.05, left) if left > 0 else 0.05)
