@@ -267,8 +267,8 @@ class Environment:
         if parsed["ENGINE"] == "django.db.backends.postgresql":
             # A connection is kept for ten minutes: one each job would cost more than the job.
             options = _PATIENCE | parsed.get("OPTIONS", {})
-            more = {"CONN_MAX_AGE": 600, "CONN_HEALTH_CHECKS": True, "OPTIONS": options}
-            return parsed | {"ENGINE": "dataflow.db.postgresql"} | more
+            own = {"ENGINE": "dataflow.db.postgresql", "OPTIONS": options}
+            return parsed | own | {"CONN_MAX_AGE": 600, "CONN_HEALTH_CHECKS": True}
         raise _bad_database_url()
 
 
@@ -297,8 +297,8 @@ def _sqlite(parsed: dict[str, Any]) -> dict[str, Any]:
     }
     # A file also for tests: threads cannot share a database in memory without locking each other out.
     test = {"NAME": f"{parsed['NAME']}.test"}
-    more = {"OPTIONS": parsed.get("OPTIONS", {}) | options, "CONN_MAX_AGE": 600, "TEST": test}
-    return parsed | {"ENGINE": "dataflow.db.sqlite3"} | more
+    own = {"ENGINE": "dataflow.db.sqlite3", "OPTIONS": parsed.get("OPTIONS", {}) | options}
+    return parsed | own | {"CONN_MAX_AGE": 600, "TEST": test}
 
 
 def _kept(path: Path, value: str) -> str:

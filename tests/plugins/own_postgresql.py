@@ -89,9 +89,8 @@ class OwnPostgres:
     def stop_hard(self, *, kill: bool) -> None:
         """``pg_ctl stop -m immediate``, or with ``kill`` ``kill -9`` of all its processes at once."""
         assert self._process is not None
-        if (
-            kill
-        ):  # the parent first: a child that it has meanwhile would survive, and keep the next server from starting
+        if kill:
+            # The parent first: a child that it has meanwhile would survive, and keep the next server from starting.
             self._process.send_signal(signal.SIGSTOP)
         processes = tree(self._process.pid)
         if kill:

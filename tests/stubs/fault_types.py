@@ -42,13 +42,17 @@ class Line:
     harmless: bool
 
 
+def attempt_of(context: TaskContext) -> int:
+    """Which try this is: the platform's own knowledge, of which a task type has no need."""
+    attempt: int = context.claim.attempt  # type: ignore[attr-defined]  # not part of what task types may use
+    return attempt
+
+
 def note(context: TaskContext, what: str, *, harmless: bool) -> None:
     """Add a line, in one write, so that no two mix and a death leaves whole lines only."""
     execution, _, task = context.idempotency_key.partition("/")
-    # The attempt is the platform's own knowledge; a task type has no need of it.
-    attempt = context.claim.attempt  # type: ignore[attr-defined]  # not part of what task types may use
     now = time.clock_gettime(time.CLOCK_REALTIME)  # a shifted clock shifts `time.time` only
-    line = f"{now} {os.getpid()} {execution} {task} {attempt} {what} {harmless:d}\n"
+    line = f"{now} {os.getpid()} {execution} {task} {attempt_of(context)} {what} {harmless:d}\n"
     ledger = os.open(os.environ[LEDGER], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     try:
         os.write(ledger, line.encode())
@@ -110,8 +114,7 @@ class Ledger(TaskType):
 
     def run(self, context: TaskContext, **inputs: JsonValue) -> Mapping[str, JsonValue]:
         note(context, "start", harmless=inputs["harmless"])
-        further: int = context.claim.attempt - 1  # type: ignore[attr-defined]  # as in ``note``
-        end = time.monotonic() + inputs["seconds"] + further * inputs["again"]
+        end = time.monotonic() + inputs["seconds"] + (attempt_of(context) - 1) * inputs["again"]
         while (left := end - time.monotonic()) > 0 or (inputs["until"] and not Path(inputs["until"]).exists()):
             context.cancellation.check()
             time.sleep(min(0.05, left) if left > 0 else 0.05)

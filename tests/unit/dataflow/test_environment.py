@@ -84,6 +84,7 @@ def test_databases(tmp_path: Path) -> None:
     assert sqlite["OPTIONS"]["transaction_mode"] == "IMMEDIATE"
     postgresql = Environment({"DATABASE_URL": "postgresql://u:p%40@db.example:5433/flows"}).database(data_dir=tmp_path)
     assert (postgresql["PASSWORD"], postgresql["PORT"], postgresql["CONN_MAX_AGE"]) == ("p@", 5433, 600)
+    assert postgresql["ENGINE"] == "dataflow.db.postgresql"
     assert "pool" not in postgresql.get("OPTIONS", {})
 
 
