@@ -9,7 +9,8 @@ from tests.plugins.stack import Stack, wait_until
 
 pytestmark = [pytest.mark.browser, pytest.mark.processes, pytest.mark.slow]
 
-SOON = 20_000
+#: Milliseconds. The voice is a program that is started for it.
+SOON = 60_000
 HELLO = {
     "title": "Hello World Workflow",
     "inputs": [{"name": "text", "type": "text", "description": "Text to convert to speech"}],

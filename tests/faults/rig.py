@@ -9,6 +9,7 @@ import random
 import signal
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -36,6 +37,8 @@ RECOVERY_SECONDS = 60.0
 CLUSTERS = ("worker", "worker2")
 #: Of each cluster, and of each of these.
 PROCESSES, THREADS = 2, 8
+#: How often one job is delivered again at most.
+AGAIN = 5
 ALIVE = "status IN ('PENDING', 'RUNNING')"
 
 
@@ -262,9 +265,18 @@ class Rig(Installation):
         """The database's clock, as its columns hold it."""
         return "now()" if self.postgresql is not None else "strftime('%Y-%m-%d %H:%M:%f', 'now')"
 
-    def deliver_again(self) -> None:
-        """Every job once more: all that is alive is to be looked at now, whoever is at it."""
-        self.sql(f"UPDATE executions_execution SET wake_at = {self.now_sql} WHERE {ALIVE}")
+    def deliver_again(self, times: Counter[str]) -> None:
+        """All jobs once more that are not due: they are to be looked at now, whoever is at it.
+
+        ``times``: how often each was delivered again. No more than ``AGAIN``: a slow machine would do nothing else.
+        """
+        held = self.sql(
+            f"SELECT id FROM executions_execution WHERE {ALIVE} AND (wake_at IS NULL OR wake_at > {self.now_sql})"
+        )
+        if wanted := [key for (key,) in held if times[key] < AGAIN]:
+            ids = ", ".join(f"'{key}'" for key in wanted)
+            again = f"UPDATE executions_execution SET wake_at = {self.now_sql} WHERE id IN ({ids}) AND {ALIVE}"
+            times.update(key for (key,) in self.sql(f"{again} RETURNING id"))
         if self.postgresql is not None:  # on SQLite the write was the bell
             self.sql("SELECT pg_notify('dataflow_work', ''), pg_notify('dataflow_deliveries', '')")
 
@@ -273,16 +285,19 @@ class Rig(Installation):
         listening = "datname = current_database() AND query LIKE 'LISTEN %dataflow_%'"
         return len(self.sql(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {listening}"))
 
-    def kills(self, seed: int) -> tuple[Callable[[], None], list[int]]:
-        """What kills one worker process, and whom it killed.
+    def kills(self, seed: int, *, standing: int = 2) -> tuple[Callable[[], None], list[int]]:
+        """What kills one worker process, and whom it killed; nobody while fewer than ``standing`` are at work.
 
-        Whoever has a try in hand that two workers died with is spared: a third death is ``worker_lost`` by contract. It
-        stands still while that is looked up, so that it cannot take such a one meanwhile.
+        (Where a start takes longer than the next kill takes to come, nothing would ever be done.) Whoever has a try in
+        hand that two workers died with is spared: a third death is ``worker_lost`` by contract. It stands still while
+        that is looked up, so that it cannot take such a one meanwhile.
         """
         chance, killed = random.Random(seed), []
 
         def kill_one() -> None:
             children = self.children()
+            if len(self._at_work(children)) < standing:
+                return
             chance.shuffle(children)
             for pid in children:
                 with contextlib.suppress(psutil.NoSuchProcess):
@@ -322,10 +337,14 @@ class Rig(Installation):
 
     def _complete(self) -> bool:
         wanted = PROCESSES * sum(name.startswith("worker") for name in self.stack.commands)
-        running = [pid for pid in self.children() if psutil.pid_exists(pid) and is_running(psutil.Process(pid))]
-        pids = ", ".join(map(str, running)) or "0"
-        shown = self.sql(f"SELECT count(*) FROM executions_worker WHERE pid IN ({pids})")[0][0]
-        return len(running) == wanted and int(shown) >= wanted
+        running = self.children()
+        return len(running) == wanted and len(self._at_work(running)) == wanted
+
+    def _at_work(self, pids: Sequence[int]) -> list[int]:
+        """Which of these processes run and have shown themselves in the database."""
+        running = [pid for pid in pids if psutil.pid_exists(pid) and is_running(psutil.Process(pid))]
+        wanted = ", ".join(map(str, running)) or "0"
+        return [int(pid) for (pid,) in self.sql(f"SELECT DISTINCT pid FROM executions_worker WHERE pid IN ({wanted})")]
 
     def survivors(self) -> list[str]:
         """Processes of this installation that are there, whoever is their parent."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,12 +16,12 @@ from tests.stubs.web_stub import WebStub
 pytestmark = [pytest.mark.faults, pytest.mark.slow, pytest.mark.processes, pytest.mark.timeout(240)]
 
 
-def graph(rig: Rig) -> str:
+def graph(rig: Rig, *, seconds: float = 0.1) -> str:
     """Two branches that meet, and a task that must not run twice."""
     return rig.flow(
-        ledger("a", seconds=0.1),
-        ledger("b", seconds=0.05, depends_on=["a"]),
-        ledger("c", seconds=0.1, depends_on=["a"], harmless=False),
+        ledger("a", seconds=seconds),
+        ledger("b", seconds=seconds / 2, depends_on=["a"]),
+        ledger("c", seconds=seconds, depends_on=["a"], harmless=False),
         ledger("d", depends_on=["b", "c"], fail_times=1, retry={"attempts": 1, "delay": 0.3}),
     )
 
@@ -44,11 +45,12 @@ def test_nobody_hears_the_bell(rig: Rig) -> None:
 
 @pytest.mark.faults_short
 def test_every_job_is_delivered_twice(rig: Rig) -> None:
-    workflow = graph(rig)
-    # SQLite has one writer: where all is looked at all the time, nothing else is written.
-    with rig.meanwhile(rig.deliver_again, every=0.05 if rig.postgresql is not None else 0.2):
+    workflow = graph(rig, seconds=0.6)
+    times = Counter[str]()
+    with rig.meanwhile(lambda: rig.deliver_again(times), every=0.05):
         executions = rig.begin(workflow, 40)
         rig.all_complete(executions)
+    assert times.total() >= 40, f"{times} were delivered again: nothing is shown"
     again = [line for line in rig.starts(executions) if line.task != "d" and line.attempt != 1]
     assert not again, f"{again}\n{rig.stack.log()}"
     assert len(rig.starts(executions)) == 40 * 5
