@@ -89,7 +89,9 @@ class Driver:
         release(self.run, self.state(name))
 
     def later(self, seconds: float) -> None:
+        """So much later it is read again."""
         self.run.now += timedelta(seconds=seconds)
+        self.run.read_at = self.run.now
 
     def runs(self, name: str, **outputs: Any) -> None:
         """Start a task and complete it."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from itertools import chain
 from typing import Any
@@ -127,16 +127,16 @@ def _task_failed(run: Run) -> bool:
 
 
 def _lease_expired(run: Run) -> bool:
-    if not run.is_fresh:  # its own leases were renewed since it was read
+    if run.read_at is None:
         return False
-    expired = [state for name in run.running if _has_expired(run, state := run.tasks[name])]
+    expired = [state for name in run.running if _has_expired(state := run.tasks[name], run.read_at)]
     for state in expired:
         lose(run, state)
     return bool(expired)
 
 
-def _has_expired(run: Run, state: TaskState) -> bool:
-    return state.lease_until is not None and state.lease_until < run.now
+def _has_expired(state: TaskState, at: datetime) -> bool:
+    return state.lease_until is not None and state.lease_until < at
 
 
 def _wait_over(run: Run) -> bool:

@@ -71,8 +71,8 @@ class Run:
 
     ``tasks`` has the tasks something can be said of, and the items of ``for_each`` tasks that have not ended.
     ``children`` says how executions ended that tasks wait for, by their ids. ``gather`` gives the outputs of all items
-    of a task as lists. ``is_fresh`` tells a run just read from the database from one that a worker kept: the leases in
-    that one were renewed since.
+    of a task as lists. ``read_at`` is ``now`` as it was when the leases were read, which are renewed all the time: one
+    has passed that had passed by then. ``None`` for a run that a worker kept.
     """
 
     id: str
@@ -96,13 +96,13 @@ class Run:
     catalogue: Catalogue = registry
     #: What ``{{secrets.NAME}}`` gives, looked up when it is asked for.
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
-    is_fresh: bool = True
     #: Whether a task that lost two workers has to wait: this worker is at another one.
     holds_back: bool = False
     changed: set[str] = field(default_factory=set)
     events: list[Event] = field(default_factory=list)
     ended_tries: list[EndedTry] = field(default_factory=list)
     lists: dict[str, list[Any]] = field(default_factory=dict)
+    read_at: datetime | None = field(init=False)
     #: PENDING and unblocked; RUNNING under a lease; WAITING; FAILED tasks; ``for_each`` tasks under way, and those of
     #: them that are PENDING and unblocked; tasks whose turn has come and whose condition nobody asked yet.
     pending: set[str] = field(init=False)
@@ -120,6 +120,7 @@ class Run:
     _unseen: dict[str, TaskState] = field(init=False, repr=False, compare=False, default_factory=dict)
 
     def __post_init__(self) -> None:
+        self.read_at = self.now
         self.reindex()
 
     def reindex(self) -> None:
@@ -238,7 +239,7 @@ class Run:
         self.changed.clear()
         self.events.clear()
         self.ended_tries.clear()
-        self.is_fresh = False
+        self.read_at = None
 
     def _cancel(self, state: TaskState, because: str) -> None:
         verb = "Stopped" if state.attempt else "Not run"

@@ -6,6 +6,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -18,7 +20,7 @@ from executions.models import Execution
 from executions.worker import carrier as carrier_module
 from executions.worker.carrier import Carrier
 from tests.carrier_driver import PATIENCE, Tries, alone, ask, each, ended, go_on, item_runs, process
-from tests.executions_driver import at_once, event_types, everything, failed, started, task
+from tests.executions_driver import age_leases, at_once, claim, event_types, everything, failed, started, task
 
 pytestmark = pytest.mark.django_db(transaction=True)
 BRANCHES = [f"b{at}" for at in range(6)]
@@ -83,6 +85,22 @@ def test_a_stale_write_leaves_nothing() -> None:
     with pytest.raises(store.Stale), database.writing():
         store.save(taken)
     assert everything(execution) == before
+
+
+@pytest.mark.parametrize("expired", [False, True])
+def test_who_stood_still_after_it_took_knows_nothing_of_leases(expired: bool) -> None:
+    """A process that was stopped, or had no time: others renewed meanwhile what it read. That had to have expired."""
+    execution = started(ask("a"))
+    assert claim(execution, worker="wk-2").task == "a"
+    if expired:
+        age_leases(execution)
+    Execution.objects.filter(pk=execution.pk).update(wake_at=database.database_now())
+    (taken,) = store.take(1)
+    taken.clock = replace(taken.clock, at=taken.clock.at + timedelta(hours=1))
+    tries = Tries()
+    alone(tries).carry(execution.pk, taken)
+    assert tries.ran == ([("a", 2)] if expired else [])
+    assert (task(execution, "a").lost, task(execution, "a").status) == ((1, "COMPLETED") if expired else (0, "RUNNING"))
 
 
 # --- an answer that is lost ---
