@@ -32,6 +32,8 @@ logger = logging.getLogger(__name__)
 #: Seconds between looks at whether running tries were cancelled, and between renewals and signs of life.
 LOOK_SECONDS = 1.0
 BEAT_SECONDS = LEASE_SECONDS / 3
+#: A beat that took so long to come and to be written is told of: the machine, or the database, has too much to do.
+LATE_SECONDS = BEAT_SECONDS
 #: A try that ignores its deadline for so long loses its lease (longer than BEAT_SECONDS, so that it was renewed once
 #: after the deadline: that tells an overrun from a dead worker).
 OVERRUN_SECONDS = LEASE_SECONDS / 2
@@ -179,12 +181,15 @@ class Node:
                 self._look(renew=due)
                 self.fetches.look(renew=due)
                 if due:
+                    if (late := time.monotonic() - last - BEAT_SECONDS) > LATE_SECONDS:
+                        logger.warning("Heartbeat: %.1f s late; leases are lost after %g s.", late, LEASE_SECONDS)
                     last = time.monotonic()
                     self._show()
                 release_connection()
             except Exception:  # without its heartbeat the process would go on and lose every lease
                 logger.exception("Heartbeat: a beat was left out.")
                 drop_connection()
+        drop_connection()
 
     def _look(self, *, renew: bool) -> None:
         """Stop tries that are not this worker's any more, renew the leases of the others, show progress."""

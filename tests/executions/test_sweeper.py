@@ -29,6 +29,7 @@ from tests.executions_driver import (
     task,
 )
 from tests.factories import make_execution, make_worker
+from tests.plugins.stack import wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 LONG = timedelta(minutes=1)
@@ -191,6 +192,19 @@ def test_a_try_that_has_ended_is_held_until_it_is_written(timeout: int, *, kept:
     age_leases(execution)
     worker._look(renew=True)
     assert sweeper.sweep() == 1
+
+
+def test_a_late_heartbeat_is_told_of(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """Whoever finds a lost lease in an overloaded installation sees why."""
+    monkeypatch.setattr(node, "LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(node, "BEAT_SECONDS", 0.02)
+    monkeypatch.setattr(node, "LATE_SECONDS", 0.2)
+    worker = node.Node(threads=1)
+    monkeypatch.setattr(worker.fetches, "look", lambda *, renew: time.sleep(0.3))
+    worker.start()
+    wait_until(lambda: caplog.messages, timeout=10, what="it is told")
+    worker.stop()
+    assert f"leases are lost after {LEASE_SECONDS:g} s" in caplog.text
 
 
 def test_the_heartbeat_outlives_a_progress_that_no_database_takes() -> None:
