@@ -45,12 +45,12 @@ def test_nobody_hears_the_bell(rig: Rig) -> None:
 
 @pytest.mark.faults_short
 def test_every_job_is_delivered_twice(rig: Rig) -> None:
-    workflow = graph(rig, seconds=0.6)
+    workflow = graph(rig, seconds=0.2)
     times = Counter[str]()
     with rig.meanwhile(lambda: rig.deliver_again(times), every=0.05):
         executions = rig.begin(workflow, 40)
         rig.all_complete(executions)
-    assert times.total() >= 40, f"{times} were delivered again: nothing is shown"
+    assert times.total() >= 20, f"{times} were delivered again: nothing is shown"
     again = [line for line in rig.starts(executions) if line.task != "d" and line.attempt != 1]
     assert not again, f"{again}\n{rig.stack.log()}"
     assert len(rig.starts(executions)) == 40 * 5
