@@ -16,7 +16,8 @@ TOOL_ENV := DEBUG=1 DATA_DIR=build/tools
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadgroup
 # Of the fault suite only the short form: the whole of it is `make test-faults`.
 SHORT := not faults or faults_short
-# How often the whole of it is run; the first failure ends it. (5: ARGS leaves nothing that must run alone.)
+# How often the whole of it is run; the first failure ends it. What compares times runs alone; pytest gives 5 where ARGS
+# leaves nothing of that.
 ROUNDS ?= 1
 
 .PHONY: help run doctor test test-sqlite test-postgresql test-faults lint format types check bench clean install install-dev
@@ -38,7 +39,7 @@ test-sqlite: $(DEV) ## all tests on SQLite
 test-postgresql: $(DEV) ## all tests on PostgreSQL, which comes from a wheel
 	$(PYTEST) --database=postgresql --ignore=tests/unit -m "not any_database and ($(SHORT))" $(ARGS)
 
-test-faults: $(DEV) ## the whole fault suite on both: processes killed, stopped and cut off (17 minutes; ROUNDS=20)
+test-faults: $(DEV) ## the whole fault suite on both: processes killed, stopped and cut off (25 minutes; ROUNDS=20)
 	@for round in $$(seq $(ROUNDS)); do for database in postgresql sqlite; do \
 		echo "round $$round of $(ROUNDS), $$database"; \
 		$(BIN)/python -m pytest tests/faults -n 4 -m "not alone" --database=$$database $(ARGS) || exit 1; \

@@ -285,8 +285,8 @@ class Rig(Installation):
         listening = "datname = current_database() AND query LIKE 'LISTEN %dataflow_%'"
         return len(self.sql(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {listening}"))
 
-    def kills(self, seed: int, *, standing: int = 2) -> tuple[Callable[[], None], list[int]]:
-        """What kills one worker process, and whom it killed; nobody while fewer than ``standing`` are at work.
+    def kills(self, seed: int) -> tuple[Callable[[], None], list[int]]:
+        """What kills one worker process, and whom it killed; nobody while fewer than two are at work.
 
         (Where a start takes longer than the next kill takes to come, nothing would ever be done.) Whoever has a try in
         hand that two workers died with is spared: a third death is ``worker_lost`` by contract. It stands still while
@@ -296,7 +296,7 @@ class Rig(Installation):
 
         def kill_one() -> None:
             children = self.children()
-            if len(self._at_work(children)) < standing:
+            if len(self._at_work(children)) < 2:
                 return
             chance.shuffle(children)
             for pid in children:
