@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection, Iterable, Mapping
-from datetime import timedelta
 from typing import Any
 
 from django.db import InterfaceError, OperationalError, connection
 
 from dataflow.lib.errors import TaskError
 from dataflow.lib.failpoints import failpoint
+from dataflow.lib.fields import dump_json
 from executions import files, queue
-from executions.database import database_now, turn, writing
+from executions.database import database_now, rows_of, turn, writing
 from executions.engine.outcomes import error_as_json
 from executions.engine.planner import Claim
 from executions.engine.state import ExecutionStatus, TaskStatus
@@ -20,6 +20,7 @@ from executions.models import Execution, TaskRun
 from executions.store import neighbours
 from executions.store.reading import load
 from executions.store.saving import save
+from executions.store.statements import RENEW_POSTGRESQL, RENEW_SQLITE
 
 logger = logging.getLogger(__name__)
 
@@ -136,14 +137,14 @@ def each(execution_ids: Iterable[str], act: Callable[[str], object]) -> int:
 
 
 def renew_leases(worker: str, task_runs: Collection[int], *, seconds: float) -> None:
-    """Extend the leases of the tries that ``worker`` still owns."""
-    owned = TaskRun.objects.filter(pk__in=task_runs, worker=worker, status=TaskStatus.RUNNING)
-    with writing(ahead=True):
-        until = database_now() + timedelta(seconds=seconds)  # not before its turn came: that takes time where all write
-        # In one order, and past what a step has locked: two that wait for each other would both lose time.
-        mine = list(owned.select_for_update(skip_locked=True).order_by("pk").values_list("pk", flat=True))
-        TaskRun.objects.filter(pk__in=mine).update(lease_until=until)
-        failpoint("renewal.before_commit")
+    """Extend the leases of the tries that ``worker`` still owns: one statement, as it must not come late."""
+    failpoint("renewal.before_commit")
+    if connection.vendor == "sqlite":
+        values = {"runs": dump_json(list(task_runs)), "worker": worker, "seconds": seconds}
+        with turn(ahead=True):
+            rows_of(RENEW_SQLITE, values)
+    else:
+        rows_of(RENEW_POSTGRESQL, {"runs": list(task_runs), "worker": worker, "seconds": seconds})
     failpoint("renewal.after_commit")
 
 
@@ -152,5 +153,5 @@ def note_progress(claim: Claim, *, fraction: float, message: str) -> None:
     running = TaskRun.objects.filter(
         execution_id=claim.execution_id, name=claim.task, attempt=claim.attempt, status=TaskStatus.RUNNING
     )
-    with writing(ahead=True):
+    with turn(ahead=True):
         running.update(progress=fraction, progress_message=message[:200])

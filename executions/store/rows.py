@@ -6,7 +6,7 @@ import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from executions import files
@@ -23,6 +23,8 @@ from workflows.definition import Definition, Task
 
 logger = logging.getLogger(__name__)
 
+#: Nobody minds that a try began so much later than its claim was decided on.
+_SHORT = timedelta(seconds=0.1)
 #: No task type has this name.
 BROKEN_TYPE = "missing task type"
 
@@ -80,6 +82,17 @@ class Loaded:
     def tick(self) -> None:
         """Set the run's time to the database's present time."""
         self.run.now = self.clock.now()
+
+    def begin_tries(self) -> None:
+        """Count new tries and their leases from now: the save may have waited for its turn since they were claimed."""
+        waited = self.clock.now() - self.run.now
+        if waited < _SHORT:
+            return
+        for name in self.claims:
+            state = self.run.tasks.get(name)
+            if state is not None and state.lease_until is not None and state.attempt_started_at is not None:
+                began = state.attempt_started_at + waited
+                self.run.note(name, lease_until=state.lease_until + waited, attempt_started_at=began)
 
 
 def row_of(values: Sequence[Any]) -> Row:

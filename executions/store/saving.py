@@ -230,6 +230,7 @@ def _changes(step: Step) -> dict[str, Any]:
 
 def _runs(step: Step) -> list[dict[str, Any]]:
     loaded = step.loaded
+    loaded.begin_tries()
     return [_record(loaded, name) | {"execution_id": loaded.row.id} for name in loaded.run.changed]
 
 

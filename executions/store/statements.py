@@ -149,6 +149,7 @@ WHERE e.id = taken.id RETURNING taken.place, {_ROW}, clock_timestamp()
 """  # noqa: S608 - made of constants only
 #: SQLite's clock as Django writes it; a parameter cannot be computed there.
 SQLITE_NOW = "REPLACE(STRFTIME('%Y-%m-%d %H:%M:%f000', 'NOW'), '.000000', '')"
+SQLITE_IN_SECONDS = "REPLACE(STRFTIME('%Y-%m-%d %H:%M:%f000', 'NOW', '+' || {} || ' seconds'), '.000000', '')"
 FIND_DUE_SQLITE = f"""
 SELECT id FROM (SELECT id FROM executions_execution WHERE {_DUE_RUNNING.format(now=SQLITE_NOW)} LIMIT :limit)
 UNION ALL
@@ -158,9 +159,22 @@ LIMIT :limit
 TAKE_SQLITE = f"""
 UPDATE executions_execution AS e
 SET takes = MIN(takes + 1, {MAX_TAKES}),
-  wake_at = REPLACE(STRFTIME('%Y-%m-%d %H:%M:%f000', 'NOW', '+' || :again || ' seconds'), '.000000', '')
+  wake_at = {SQLITE_IN_SECONDS.format(":again")}
 WHERE id = :id AND status IN ('PENDING', 'RUNNING') AND wake_at <= {SQLITE_NOW}
 RETURNING {", ".join(ROW_COLUMNS)}, STRFTIME('%Y-%m-%dT%H:%M:%f+00:00', 'NOW')
+"""  # noqa: S608 - made of constants only
+#: In one order, and past what a step has locked: two that wait for each other would both lose time.
+RENEW_POSTGRESQL = """
+WITH mine AS MATERIALIZED (
+  SELECT id FROM executions_taskrun WHERE id = ANY(%(runs)s::bigint[]) AND worker = %(worker)s AND status = 'RUNNING'
+  ORDER BY id FOR UPDATE SKIP LOCKED
+)
+UPDATE executions_taskrun AS run SET lease_until = clock_timestamp() + %(seconds)s * interval '1 second'
+FROM mine WHERE run.id = mine.id
+"""
+RENEW_SQLITE = f"""
+UPDATE executions_taskrun SET lease_until = {SQLITE_IN_SECONDS.format(":seconds")}
+WHERE id IN (SELECT value FROM json_each(:runs)) AND worker = :worker AND status = 'RUNNING'
 """  # noqa: S608 - made of constants only
 #: Seconds until something is due.
 NEXT_DUE_POSTGRESQL = """

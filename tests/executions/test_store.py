@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -10,7 +11,8 @@ import pytest
 from django.db import connection, transaction
 
 from executions import queue, store
-from executions.engine.outcomes import Completed, Released
+from executions.database import writing
+from executions.engine.outcomes import LEASE_SECONDS, Completed, Released
 from executions.engine.state import ExecutionStatus, TaskStatus
 from executions.models import Attempt, Execution
 from executions.services import start_execution
@@ -186,6 +188,24 @@ def test_leases_are_renewed_for_their_owner_only() -> None:
     assert task(execution, "first").lease_until == row.lease_until
     store.renew_leases("wk-1", [row.pk], seconds=300)
     assert (task(execution, "first").lease_until or row.lease_until) > row.lease_until + timedelta(seconds=200)
+
+
+def test_a_lease_is_counted_from_when_its_claim_is_written() -> None:
+    """Where all write, a save waits for its turn; a lease that is used up by then is taken from a living worker."""
+    execution = started()
+    with writing():
+        loaded = store.load(execution.pk)
+        assert loaded is not None
+        assert store.advance(loaded, worker="wk-1", wanted=1)
+        decided = loaded.run.now
+        time.sleep(0.3)
+        store.save(loaded)
+    row = task(execution, "first")
+    assert row.lease_until is not None
+    assert row.attempt_started_at is not None
+    assert row.lease_until - row.attempt_started_at == timedelta(seconds=LEASE_SECONDS)
+    assert row.attempt_started_at >= decided + timedelta(seconds=0.3)
+    assert row.started_at == decided, "what is logged is when it was decided"
 
 
 def test_progress_of_a_try_that_is_over_is_not_shown() -> None:
