@@ -9,7 +9,7 @@ from django.urls import URLPattern, re_path
 
 from dataflow.catalogue import TryPage
 from dataflow.pages import HomeFragment, HomePage, favicon
-from executions.item_pages import ItemPage, ItemsPage
+from executions.item_pages import ItemFragment, ItemPage, ItemsPage
 from executions.list_pages import ExecutionListFragment
 from executions.pages import (
     CancelPage,
@@ -53,6 +53,11 @@ urlpatterns: list[URLPattern] = [
         rf"^pages/executions/{_EXECUTION}/tasks/{_TASK_RUN}/items/(?P<item>[0-9]{{1,9}})/?$",
         ItemPage.as_view(),
         name="page-item",
+    ),
+    re_path(
+        rf"^pages/executions/{_EXECUTION}/tasks/{_TASK_RUN}/items/(?P<item>[0-9]{{1,9}})/fragment/?$",
+        ItemFragment.as_view(),
+        name="page-item-fragment",
     ),
     re_path(r"^pages/executions/bulk/?$", BulkPage.as_view(), name="page-bulk"),
     re_path(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.http import Http404, HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
 
 from dataflow.api.queries import choices_parameter
 from executions.engine.state import TaskStatus
@@ -45,24 +46,39 @@ class ItemsPage(ExecutionPageView):
 
 
 class ItemPage(ExecutionPageView):
-    """One item: what was sent, what came back, its error, tries and log. The table holds none of that."""
+    """One item: what was sent, what came back, its error, tries and log; live until it has ended."""
 
     def get(self, request: HttpRequest, execution_id: str, name: str, item: str) -> HttpResponse:
         """As it stands now."""
         execution = execution_or_404(execution_id)
         task = run_or_404(execution, name)
-        run = execution.task_runs.filter(item=int(item), position=task.position).first()
-        if run is None:
-            raise Http404(f"There is no item {item} of {name} in execution {execution.pk}, or it has not started.")
-        (described,) = describe_items(execution, [run])
         begun = (task.items or {}).get("next", 0)
         context = {
-            "item": run.item,
-            "part": item_part(execution, described, run.waiting),
             "before": int(item) - 1 if int(item) else None,
             "following": int(item) + 1 if int(item) + 1 < begun else None,
         }
-        return self.render("executions/item.html", _frame(execution, task) | context)
+        return self.render("executions/item.html", _frame(execution, task) | _shown(execution, task, item) | context)
+
+
+class ItemFragment(ExecutionPageView):
+    """What an item's page shows of it."""
+
+    def get(self, request: HttpRequest, execution_id: str, name: str, item: str) -> HttpResponseBase:
+        """304 when nothing changed."""
+        execution = execution_or_404(execution_id)
+        task = run_or_404(execution, name)
+        context = _frame(execution, task) | _shown(execution, task, item)
+        return self.fragment("executions/parts/item.html", context, etag=context["etag"])
+
+
+def _shown(execution: Execution, task: TaskRun, item: str) -> dict[str, Any]:
+    """What the page and its fragment show of an item. Raises ``Http404``."""
+    run = execution.task_runs.filter(item=int(item), position=task.position).first()
+    if run is None:
+        raise Http404(f"There is no item {item} of {task.name} in execution {execution.pk}, or it has not started.")
+    (described,) = describe_items(execution, [run])
+    part = item_part(execution, described, run.waiting)
+    return {"item": run.item, "part": part, "etag": part.digest, "is_live": not TaskStatus(run.status).ended}
 
 
 def _frame(execution: Execution, task: TaskRun) -> dict[str, Any]:

@@ -169,14 +169,20 @@ def fail(run: Run, state: TaskState, error: TaskError, *, jitter: float, lost: i
             waiting={"for": "retry", "since": rfc3339(run.now), **carried(state)},
             data={"for": "retry", "until": due.isoformat(), "error": shown}, **counts,
         )  # fmt: skip
-    elif task.fallback is not None and not state.on_fallback:
-        data = {"fallback": task.fallback.type, "error": shown}
+    else:
+        fail_for_good(run, state, error, **counts)
+
+
+def fail_for_good(run: Run, state: TaskState, error: TaskError, **to: Any) -> None:
+    """A task is not tried again, or cannot be tried: stand the fallback in, or fail it, with the changes ``to``."""
+    fallback, shown = run.definition_of(state.name).fallback, error_as_json(error)
+    if fallback is not None and not state.on_fallback:
         run.move(
             state, TaskStatus.PENDING, on_fallback=True, error=shown, lease_until=None, due_at=None, waiting=None,
-            data=data, **counts,
+            data={"fallback": fallback.type, "error": shown}, **to,
         )  # fmt: skip
     else:
-        run.move(state, TaskStatus.FAILED, error=shown, data={"error": shown}, **counts)
+        run.move(state, TaskStatus.FAILED, error=shown, data={"error": shown}, **to)
 
 
 def lose(run: Run, state: TaskState) -> None:

@@ -22,6 +22,7 @@ from executions.engine.outcomes import (
     carried,
     error_as_json,
     expression_failure,
+    fail_for_good,
     is_last_chance,
     lose,
 )
@@ -210,7 +211,7 @@ RULES: tuple[Rule, ...] = (
 def prepare(run: Run, name: str, catalogue: Catalogue, *, worker: str = "") -> Claim | None:
     """Claim a startable task or item for ``worker``: render its inputs and take it to RUNNING under a lease.
 
-    ``None`` when it was skipped or failed instead; then the caller plans again.
+    ``None`` when it was skipped or failed instead, or has its fallback yet to start; then the caller plans again.
     """
     state = _state_to_start(run, name)
     run.begin()
@@ -221,7 +222,7 @@ def prepare(run: Run, name: str, catalogue: Catalogue, *, worker: str = "") -> C
         return None
     except (ExpressionError, TaskError) as error:
         failure = error if isinstance(error, TaskError) else expression_failure(error, "inputs")
-        run.move(state, TaskStatus.FAILED, error=error_as_json(failure))
+        fail_for_good(run, state, failure)
         return None
     return _start(run, state, task_type, inputs, worker)
 

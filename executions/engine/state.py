@@ -54,9 +54,10 @@ EXECUTION_TRANSITIONS: Mapping[ExecutionStatus, frozenset[ExecutionStatus]] = {
     ExecutionStatus.CANCELLED: frozenset({ExecutionStatus.PENDING}),
 }
 
-#: What has ended goes back to PENDING by ``resume`` alone; what is COMPLETED never does.
+#: What has ended goes back to PENDING by ``resume`` alone; what is COMPLETED never does. What cannot be tried and has a
+#: fallback goes from PENDING to PENDING.
 TASK_TRANSITIONS: Mapping[TaskStatus, frozenset[TaskStatus]] = {
-    TaskStatus.PENDING: _ENDS | {TaskStatus.RUNNING},
+    TaskStatus.PENDING: _ENDS | {TaskStatus.RUNNING, TaskStatus.PENDING},
     TaskStatus.RUNNING: _ENDS - {TaskStatus.SKIPPED} | {TaskStatus.COMPLETED, TaskStatus.WAITING, TaskStatus.PENDING},
     TaskStatus.WAITING: frozenset(TaskStatus),
     TaskStatus.COMPLETED: frozenset(),

@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Page as BrowserPage
 from playwright.sync_api import expect
 
-from tests.plugins.stack import Stack
+from tests.plugins.stack import Stack, wait_until
 from tests.stubs.web_stub import Page
 
 pytestmark = [pytest.mark.browser, pytest.mark.processes, pytest.mark.slow]
@@ -79,6 +79,31 @@ def test_what_the_reader_opened_stays_open(page, shared_stack: Stack, website, f
     expect(status(page)).to_have_text("COMPLETED", timeout=SOON)
     expect(page.locator("#details-fetch")).to_have_attribute("open", "")
     expect(page.locator("#details-again")).not_to_have_attribute("open", "")
+
+
+def test_the_page_of_an_item_renews_itself_until_it_has_ended(page, shared_stack: Stack, website, fetching, started):
+    answered = threading.Event()
+    address = website.script("/item", [Page(body=b"<p>12345</p>", gate=answered)])
+    (task,) = fetching["tasks"][:1]
+    document = {"title": "Items", "inputs": fetching["inputs"], "tasks": [task | {"for_each": "{{[1]}}"}]}
+    _, execution = started(shared_stack, document, url=address)
+    own = f"/pages/executions/{execution}/tasks/{task['name']}/items/0"
+    wait_until(lambda: shared_stack.request("GET", own).status_code == 200, timeout=20, what="the item has begun")
+    polls: list[int] = []
+    page.on("response", lambda r: polls.append(r.status) if "/fragment" in r.url else None)
+    page.goto(shared_stack.base_url + own)
+    page.evaluate("window.neverReloaded = true")
+    item = page.locator("#item")
+    expect(item).to_contain_text("RUNNING")
+    page.wait_for_timeout(2500)
+    assert set(polls) == {304}
+    answered.set()
+    expect(item).to_contain_text("COMPLETED", timeout=SOON)
+    expect(item.get_by_role("heading", name="Outputs")).to_be_visible()
+    before = len(polls)
+    page.wait_for_timeout(2500)
+    assert len(polls) == before
+    assert page.evaluate("window.neverReloaded") is True
 
 
 def test_the_list_renews_itself_and_filters(page, shared_stack: Stack, fetching, started, website):

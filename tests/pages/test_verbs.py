@@ -11,7 +11,7 @@ from django.contrib.auth.models import AnonymousUser, User
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 
-from executions import verbs
+from executions import store, verbs
 from executions.engine.state import ExecutionStatus, TaskStatus
 from executions.models import Attempt, Execution, StoredFile, TaskRun
 from executions.triggers.hooks import create_hook
@@ -404,6 +404,28 @@ def test_an_item_shows_what_it_did(read, django_assert_num_queries):
 @pytest.mark.parametrize("path", ["tasks/a/items/9", "tasks/b/items/0", "value?kind=inputs&name=text&task=a[9]"])
 def test_no_such_item(web, path):
     assert web.get(own(with_items(1), path)).status_code == 404
+
+
+def test_an_item_is_live_until_it_has_ended(web, read):
+    execution = started({**ASK, "for_each": "{{[1, 2]}}", "concurrency": 2})
+    claims = [claim(execution) for _ in range(2)]
+    fragment = own(execution, "tasks/ask/items/1/fragment")
+    assert f'hx-get="{fragment}"' in read(own(execution, "tasks/ask/items/1"))
+    running = web.get(fragment)
+    assert "/decide" not in running.text
+    assert web.get(fragment, headers={"If-None-Match": running["ETag"]}).status_code == 304
+    ask(claims[0], on_reject="continue")
+    ask(claims[1], on_reject="continue")
+    waiting = web.get(fragment, headers={"If-None-Match": running["ETag"]})
+    assert waiting.status_code == 200
+    assert "/decide" in waiting.text
+    assert f'hx-get="{fragment}"' in waiting.text
+    store.cancel(execution.pk, reason="", by="")
+    ended = web.get(fragment, headers={"If-None-Match": waiting["ETag"]})
+    assert "CANCELLED" in ended.text
+    assert "hx-get" not in ended.text
+    assert "hx-get" not in read(own(execution, "tasks/ask/items/1")).split("<article", 1)[1].split("</article>", 1)[0]
+    assert web.get(own(execution, "tasks/ask/items/9/fragment")).status_code == 404
 
 
 def test_an_item_is_decided_on_its_page(read, send):

@@ -163,6 +163,32 @@ def test_a_fallback_is_tried_once() -> None:
     assert (driver.run.error or {})["code"] == "provider_error"
 
 
+@pytest.mark.parametrize("items", [{}, {"for_each": "{{ [1, 2] }}"}], ids=["a task", "an item"])
+def test_the_fallback_stands_in_for_a_task_whose_inputs_cannot_be_rendered(items: dict[str, Any]) -> None:
+    """It is no try, and is not tried again."""
+    spoiled = echo("a", text="{{ 1 / 0 }}", retry={"attempts": 5}, **FALLBACK, **items)
+    driver = Driver(spoiled)
+    name = driver.ready()[0]
+    assert driver.claim(name) is None
+    waiting = driver.state(name)
+    assert (waiting.status, waiting.attempt, waiting.failures) == (TaskStatus.PENDING, 0, 0)
+    assert (waiting.error or {})["code"] == "expression"
+    claim = driver.start(name)
+    assert (claim.type, claim.attempt, claim.stands_in_for) == ("text.static", 1, "text.echo")
+    driver.completes(name, text="spare")
+    assert driver.state(name).status is TaskStatus.COMPLETED
+
+
+def test_a_fallback_whose_inputs_cannot_be_rendered_fails_the_task() -> None:
+    fallback = {"task": "text.static", "inputs": {"text": "{{ 1 / 0 }}"}}
+    driver = Driver(echo("a", text="{{ 2 / 0 }}", fallback=fallback))
+    assert driver.claim(driver.ready()[0]) is None
+    assert driver.claim(driver.ready()[0]) is None
+    assert driver.state("a").status is TaskStatus.FAILED
+    driver.ready()
+    assert driver.run.status is ExecutionStatus.FAILED
+
+
 def test_a_fallback_without_its_input_leaves_the_task_failed() -> None:
     fallback = {"task": "text.static", "inputs": {"text": after("gone")}}
     driver = Driver(echo("gone", condition="{{false}}"), echo("a", fallback=fallback))
