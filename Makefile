@@ -42,7 +42,7 @@ test-postgresql: $(DEV) ## all tests on PostgreSQL, which comes from a wheel
 test-faults: $(DEV) ## the whole fault suite on both: processes killed, stopped and cut off (25 minutes; ROUNDS=20)
 	@for round in $$(seq $(ROUNDS)); do for database in postgresql sqlite; do \
 		echo "round $$round of $(ROUNDS), $$database"; \
-		$(BIN)/python -m pytest tests/faults -n 4 -m "not alone" --database=$$database $(ARGS) || exit 1; \
+		$(BIN)/python -m pytest tests/faults -n 2 -m "not alone" --database=$$database $(ARGS) || exit 1; \
 		$(BIN)/python -m pytest tests/faults -m alone --database=$$database $(ARGS) || [ $$? = 5 ] || exit 1; \
 	done; done
 
