@@ -96,8 +96,9 @@ def shown_error(error: Mapping[str, Any] | None, place: int | None) -> dict[str,
 
 
 def complete(run: Run, state: TaskState, outputs: Mapping[str, Any]) -> None:
-    """RUNNING or WAITING → COMPLETED."""
-    run.move(state, TaskStatus.COMPLETED, outputs=outputs, error=None, reason="")
+    """RUNNING or WAITING → COMPLETED. What it waited for is no news any more; why its fallback ran is."""
+    reason = "" if state.status is TaskStatus.WAITING else state.reason
+    run.move(state, TaskStatus.COMPLETED, outputs=outputs, error=None, reason=reason)
 
 
 def complete_wait(run: Run, state: TaskState, outputs: Mapping[str, Any]) -> None:
@@ -151,7 +152,7 @@ def fail(run: Run, state: TaskState, error: TaskError, *, jitter: float, lost: i
     """
     task = run.definition_of(state.name)
     shown = error_as_json(error)
-    counts = {"failures": state.failures + 1, "lost": state.lost + lost}
+    counts: dict[str, Any] = {"failures": state.failures + 1, "lost": state.lost + lost}
     delay = None
     if not state.on_fallback:
         delay = retry_delay(
@@ -173,16 +174,19 @@ def fail(run: Run, state: TaskState, error: TaskError, *, jitter: float, lost: i
         fail_for_good(run, state, error, **counts)
 
 
-def fail_for_good(run: Run, state: TaskState, error: TaskError, **to: Any) -> None:
-    """A task is not tried again, or cannot be tried: stand the fallback in, or fail it, with the changes ``to``."""
+def fail_for_good(run: Run, state: TaskState, error: TaskError, *, why: str = "", **counts: Any) -> None:
+    """A task is not tried again, or cannot be tried: stand the fallback in, or fail it.
+
+    ``why`` is the reason that the task shows while its fallback runs, and then.
+    """
     fallback, shown = run.definition_of(state.name).fallback, error_as_json(error)
     if fallback is not None and not state.on_fallback:
         run.move(
             state, TaskStatus.PENDING, on_fallback=True, error=shown, lease_until=None, due_at=None, waiting=None,
-            data={"fallback": fallback.type, "error": shown}, **to,
+            reason=why, data={"fallback": fallback.type, "error": shown}, **counts,
         )  # fmt: skip
     else:
-        run.move(state, TaskStatus.FAILED, error=shown, data={"error": shown}, **to)
+        run.move(state, TaskStatus.FAILED, error=shown, data={"error": shown}, **counts)
 
 
 def lose(run: Run, state: TaskState) -> None:

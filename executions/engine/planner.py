@@ -222,7 +222,8 @@ def prepare(run: Run, name: str, catalogue: Catalogue, *, worker: str = "") -> C
         return None
     except (ExpressionError, TaskError) as error:
         failure = error if isinstance(error, TaskError) else expression_failure(error, "inputs")
-        fail_for_good(run, state, failure)
+        # No try shows it: the task itself says why something else ran.
+        fail_for_good(run, state, failure, why=f"Its fallback ran: {failure.message}")
         return None
     return _start(run, state, task_type, inputs, worker)
 
@@ -288,7 +289,7 @@ def _start(run: Run, state: TaskState, task_type: TaskType, inputs: Mapping[str,
         lease_until=run.now + timedelta(seconds=LEASE_SECONDS),
         due_at=None,
         waiting={"for": "resume", **kept} if (kept := carried(state)) and not state.on_fallback else None,
-        reason="",
+        reason=state.reason if state.on_fallback else "",
     )
     return _claim(run, run.tasks[state.name], task_type, inputs)
 

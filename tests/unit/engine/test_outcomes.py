@@ -177,6 +177,7 @@ def test_the_fallback_stands_in_for_a_task_whose_inputs_cannot_be_rendered(items
     assert (claim.type, claim.attempt, claim.stands_in_for) == ("text.static", 1, "text.echo")
     driver.completes(name, text="spare")
     assert driver.state(name).status is TaskStatus.COMPLETED
+    assert driver.state(name).reason.startswith("Its fallback ran: ")
 
 
 def test_a_fallback_whose_inputs_cannot_be_rendered_fails_the_task() -> None:

@@ -178,6 +178,7 @@ def test_a_rejection_that_fails_is_not_tried_again_but_its_fallback_stands_in() 
     assert run.task("a").status is PENDING
     assert run.task("a").on_fallback
     assert run.task("a").waiting is None
+    assert not run.task("a").reason, "it does not wait for an approval any more"
 
 
 def test_an_item_is_decided_by_its_own_name() -> None:
